@@ -32,7 +32,7 @@ def number(value: object) -> str:
 
 def badge(text: str, colour: str) -> Html:
     """A word on a coloured ground; white on these grounds has a contrast of at least 4.5."""
-    style = f"background-color:{colour};color:#ffffff;font-weight:600;padding:1px 8px;border-radius:4px"
+    style = f"background-color:{colour};color:#ffffff;font-weight:600;padding:1px 8px;border-radius:4px;white-space:nowrap"
     return Html(f'<span style="{style}">{html.escape(text)}</span>')
 
 
@@ -56,7 +56,10 @@ def table(rows: Sequence[Mapping[str, object]], *, limit: int | None = None) -> 
     head = "".join(f'<th style="{_HEAD.format(align=align[key])}">{_inner(key)}</th>' for key in rows[0])
     body = "".join(
         "<tr>"
-        + "".join(f'<td style="{_CELL.format(align=align[key])}">{_inner(row[key])}</td>' for key in align)
+        + "".join(
+            f'<td style="{_CELL.format(align=align[key])}{_keep(row[key])}">{_inner(row[key])}</td>'
+            for key in align
+        )
         + "</tr>"
         for row in shown
     )
@@ -72,6 +75,11 @@ def block(title: str, parts: Iterable[str]) -> Html:
     style = "color:inherit;line-height:1.4;margin:6px 0"
     heading = f'<div style="font-weight:600;margin:0 0 4px 0">{_inner(title)}</div>' if title else ""
     return Html(f'<div style="{style}">{heading}{"".join(_inner(part) for part in parts)}</div>')
+
+
+def _keep(value: object) -> str:
+    """A code or a number is not broken in two."""
+    return ";white-space:nowrap" if len(number(value)) <= 12 else ""
 
 
 def _inner(value: object) -> str:

@@ -1,0 +1,46 @@
+# every habit has one word; PYTHON=python3.12 make … picks another interpreter
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check bench lab clean
+
+demo: .venv/demo.done  ## train the example, report on its checkpoints, print the verdicts
+	$(PY) -m trainlab demo demo
+
+test: .venv/test.done  ## the whole suite
+	$(PY) -m pytest -q $(PYTEST)
+
+check: .venv/test.done  ## formatting, lint, types, import laws
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+bench: .venv/test.done  ## the long studies, beside the peers; prints their tables
+	$(PY) -m benchmarks.variation_study
+	$(PY) -m benchmarks.panel_latency
+
+lab: .venv/lab.done  ## JupyterLab on the pages
+	.venv/bin/jupyter lab notebooks
+
+clean:
+	rm -rf .venv demo dist
+
+# torch is asked for first and by its pinned version, so that no dependency brings a larger build of it
+.venv/base.done: pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(INSTALL) torch
+	touch $@
+
+.venv/demo.done: .venv/base.done
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+.venv/lab.done: .venv/base.done
+	$(INSTALL) -e '.[demo,lab]'
+	touch $@
+
+.venv/test.done: .venv/base.done
+	$(INSTALL) -e '.[test]'
+	touch $@

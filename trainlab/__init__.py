@@ -1,0 +1,62 @@
+"""Diagnostics for people who train PyTorch models: one line, one widget or one command."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainlab.catalogue import explain, installed
+    from trainlab.diagnostic import Diagnostic, Examination, View
+    from trainlab.diagnostics.variation import diagnostic as variation
+    from trainlab.errors import NotApplicable, TrainlabError
+    from trainlab.finding import Evidence, Findings, Level, Outcome, rule
+    from trainlab.report import glue, read, sweep
+    from trainlab.result import Result, column
+    from trainlab.subjects import load_batch, load_model, open_checkpoint, resolve
+
+__version__ = "0.1.0"
+
+# name -> where it lives; nothing is imported before it is asked for
+_PUBLIC = {
+    "explain": "catalogue",
+    "installed": "catalogue",
+    "Diagnostic": "diagnostic",
+    "Examination": "diagnostic",
+    "View": "diagnostic",
+    "NotApplicable": "errors",
+    "TrainlabError": "errors",
+    "Evidence": "finding",
+    "Findings": "finding",
+    "Level": "finding",
+    "Outcome": "finding",
+    "rule": "finding",
+    "glue": "report",
+    "read": "report",
+    "sweep": "report",
+    "Result": "result",
+    "column": "result",
+    "load_batch": "subjects",
+    "load_model": "subjects",
+    "open_checkpoint": "subjects",
+    "resolve": "subjects",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        value = getattr(import_module(f"trainlab.{_PUBLIC[name]}"), name)
+    elif find_spec(f"trainlab.diagnostics.{name}") is not None:
+        value = import_module(f"trainlab.diagnostics.{name}").diagnostic
+    else:
+        raise AttributeError(f"module 'trainlab' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    rooms = [room.name for room in iter_modules([str(Path(__file__).with_name("diagnostics"))])]
+    return sorted([*_PUBLIC, *rooms, "__version__"])

@@ -1,0 +1,5 @@
+"""Runs the command line: ``python -m trainlab``."""
+
+from trainlab.cli import main
+
+main()
