@@ -1,0 +1,208 @@
+"""The command `trainlab`: reports from a terminal; a verdict becomes an exit code here and nowhere else.
+
+0: ok, skip or warn. 1: fail, or warn under ``--strict``. 2: it could not run, or did not come to a good end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainlab.errors import TrainlabError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from trainlab.report import Row
+
+__all__ = ["main"]
+
+EXAMPLES = """
+\b
+Examples:
+  trainlab demo                                        train a small model, then report on it
+  trainlab report variation runs/a/step_4000.pt        one checkpoint
+  trainlab report variation runs/a/*.pt --html         many, with an index over them
+  trainlab report variation -p ckpt=a.pt -p pairs=64   parameters by name
+  trainlab report variation                            the built-in example
+  trainlab explain VAR002                              what a rule checks, why, and how to fix it
+
+\b
+Exit code: 0 ok, skip or warn; 1 fail (or warn with --strict); 2 could not run.
+"""
+
+
+class _Commands(click.Group):
+    """Tells our errors in words and leaves with 2; knows what a mistyped command was meant to be."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TrainlabError as error:
+            click.echo(error, err=True)
+            ctx.exit(2)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise UsageError(f"there is no command {args[0]!r}", fix=did_you_mean(args[0], self.commands))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name="trainlab")
+def main() -> None:
+    """Diagnostics for people who train PyTorch models."""
+
+
+@main.command("list")
+def list_() -> None:
+    """List every diagnostic and the question it answers."""
+    from trainlab.catalogue import installed
+
+    click.echo(repr(installed()))
+
+
+@main.command()
+@click.argument("code")
+def explain(code: str) -> None:
+    """Tell what a rule checks, why, and how to fix what it finds."""
+    from trainlab.catalogue import explain as look_up
+
+    click.echo(repr(look_up(code)))
+
+
+@main.command()
+@click.argument("page")
+def template(page: str) -> None:
+    """Print the path of a page.
+
+    To copy it, or for papermill: papermill $(trainlab template variation) out.ipynb -p ckpt a.pt
+    """
+    from trainlab.report import template as find
+
+    click.echo(find(page))
+
+
+@main.command(
+    epilog="""
+\b
+Examples:
+  trainlab report variation runs/a/step_4000.pt
+  trainlab report variation -p ckpt=runs/a/step_4000.pt -o out.ipynb
+  trainlab report variation runs/a/*.pt --html -o reports
+  trainlab report variation a.pt -p model=shop.models:build -p 'limits={variation_min: 1e-3}'
+  trainlab report my/own/page.ipynb a.pt
+
+\b
+A page's parameters, with type and meaning: trainlab report PAGE --parameters
+"""
+)
+@click.argument("page")
+@click.argument("ckpt", nargs=-1)
+@click.option(
+    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A parameter of the page."
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="The report's .ipynb; a folder for several."
+)
+@click.option("--html", is_flag=True, help="Also write one self-contained HTML file, readable offline.")
+@click.option("--strict", is_flag=True, help="A warning is a failure too.")
+@click.option("--parameters", "describe", is_flag=True, help="List the page's parameters, and run nothing.")
+def report(  # noqa: PLR0917 - click hands each by keyword
+    page: str,
+    ckpt: Sequence[str],
+    given: Sequence[str],
+    out: Path | None,
+    html: bool,
+    strict: bool,
+    describe: bool,
+) -> None:
+    """Execute PAGE on each CKPT and write a report.
+
+    With no CKPT and no subject by -p it looks at the built-in example, and says so.
+    """
+    if describe:
+        _describe(page)
+        return
+    values = _named(given)
+    if ckpt and "ckpt" in values:
+        raise UsageError("a checkpoint was named twice", seen=f"{ckpt[0]} and ckpt={values['ckpt']}")
+    if len(ckpt) > 1:
+        rows = _many(page, ckpt, values, out, html=html)
+    else:
+        rows = [_one(page, {**values, "ckpt": ckpt[0]} if ckpt else values, out, html=html)]
+    click.get_current_context().exit(_exit_code(rows, strict=strict))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
+def demo(folder: Path) -> None:
+    """Train a small model on digits into FOLDER, then report on it and its sick twins.
+
+    A second run reuses what is there.
+    """
+    from trainlab.examples.digits import demo as train
+
+    checkpoints = [str(path) for path in train(folder)]
+    rows = _many("variation", checkpoints, {}, folder / "reports", html=True)
+    # a sick twin is meant to fail: only a page that could not run is an error here
+    click.get_current_context().exit(2 if any(row.verdict == "error" for row in rows) else 0)
+
+
+def _named(given: Sequence[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(
+                "a parameter is given as NAME=VALUE", seen=f"-p {item}", fix=f"-p {name}=VALUE, as one word"
+            )
+        if name in values:
+            raise UsageError(f"parameter {name!r} was given twice", seen=f"{values[name]} and {value}")
+        values[name] = value
+    return values
+
+
+def _one(page: str, values: Mapping[str, object], out: Path | None, *, html: bool) -> Row:
+    from trainlab.report import ReportError, row
+    from trainlab.report import report as execute
+
+    try:
+        path = execute(page, values, out=out, html=html).path
+    except ReportError as error:
+        click.echo(error, err=True)
+        path = error.path
+    result = row(path)
+    click.echo(result)
+    return result
+
+
+def _many(
+    page: str, ckpts: Sequence[str], values: Mapping[str, object], out: Path | None, *, html: bool
+) -> Sequence[Row]:
+    from trainlab.report import sweep
+
+    index = sweep(page, ckpts, values, out=out, html=html, heard=click.echo)
+    click.echo(f"index  {index.path}")
+    return index.rows
+
+
+def _describe(page: str) -> None:
+    from trainlab.report import parameters
+
+    for parameter in parameters(page):
+        click.echo(f"{parameter.name}: {parameter.type} = {parameter.default!r}\n    {parameter.comment}")
+
+
+def _exit_code(rows: Sequence[Row], *, strict: bool) -> int:
+    verdicts = {row.verdict for row in rows}
+    if "error" in verdicts:
+        return 2
+    return int("fail" in verdicts or (strict and "warn" in verdicts))
