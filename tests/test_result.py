@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trainlab.errors import ResultError, UsageError
-from trainlab.result import Result, column
+from trainlab.result import Result, column, write_whole
 
 
 class Record(Result, kind="record", schema=2):
@@ -154,3 +154,11 @@ def test_it_shows_itself_and_escapes():
     assert "<script>" not in html
     assert "<b>" not in html
     assert "2×3 float32" in repr(record)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = write_whole(tmp_path / "out.txt", b"old")
+    with pytest.raises(TypeError):
+        write_whole(path, "not bytes")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -37,8 +38,9 @@ def track(items: Iterable[T], *, label: str, total: int | None = None) -> Iterat
         return
     from tqdm.auto import tqdm
 
-    # delay keeps anything quicker than a second silent
-    yield from tqdm(items, desc=label, total=count or None, delay=1.0, leave=False)
+    # delay keeps anything quicker than a second silent; the notebook's bar does not know tqdm's own switch
+    off = bool(os.environ.get("TQDM_DISABLE"))
+    yield from tqdm(items, desc=label, total=count or None, delay=1.0, leave=False, disable=off)
 
 
 @contextmanager

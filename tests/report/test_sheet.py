@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from trainlab.report import report
-from trainlab.report.sheet import to_html, write_whole
+from trainlab.report.sheet import to_html
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 ADDRESS = re.compile(
@@ -62,12 +62,3 @@ def test_a_report_brings_its_html(spread_page, checkpoint):
     assert "<title>spread · fail.pt · FAIL</title>" in page
     assert ADDRESS.findall(page) == []
     assert nbformat.read(done.path, as_version=4).metadata.title == "spread · fail.pt · FAIL"
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "out.txt"
-    path.write_text("old")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "new \ud800")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]

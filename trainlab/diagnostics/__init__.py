@@ -1,0 +1,1 @@
+"""The rooms: one diagnostic each; they never import each other."""

@@ -18,7 +18,8 @@ from trainlab.progress import track
 from trainlab.report.gluing import glued
 from trainlab.report.page import bind, open_page, template
 from trainlab.report.running import ReportError, badness, report
-from trainlab.report.sheet import POLICY, write_whole
+from trainlab.report.sheet import POLICY
+from trainlab.result import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +197,7 @@ def _written(rows: Sequence[Row], path: Path) -> Index:
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     head += '<meta name="color-scheme" content="light dark"><title>reports</title>'
     body = f'<body style="font-family:system-ui,sans-serif;margin:2em">{result.to_html(path.parent)}</body>'
-    write_whole(path, f'<!doctype html><html lang="en"><head>{head}</head>{body}</html>\n')
+    write_whole(path, f'<!doctype html><html lang="en"><head>{head}</head>{body}</html>\n'.encode())
     return result
 
 

@@ -9,15 +9,13 @@ import ast
 import dataclasses
 import io
 import os
-import re
 import tokenize
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from trainlab.errors import PageError, UsageError, did_you_mean
+from trainlab.flow import read_flow
 
 __all__ = ["Parameter", "bind", "open_page", "parameters", "template"]
 
@@ -209,29 +207,11 @@ def _bool(text: str) -> bool:
     return words[text.lower()]
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with JSON's idea of a number: YAML 1.1 takes ``1e-4`` for text, ``007`` for seven, ``no`` for false."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own form
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|false", "tf"),
-    ("null", r"null", "n"),
-    ("int", r"-?(?:0|[1-9]\d*)", "-0123456789"),
-    ("float", r"-?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?", "-.0123456789"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
-
-
 def _flow(kind: type) -> Callable[[str], Any]:
     """A reader of JSON or YAML's flow form that gives a list or a mapping."""
 
     def read(text: str) -> Any:
-        try:
-            value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader with fewer types
-        except yaml.YAMLError as error:
-            raise ValueError(text) from error
+        value = read_flow(text)
         if type(value) is not kind:
             raise ValueError(text)
         return value

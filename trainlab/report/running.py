@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from trainlab.errors import PageError, UsageError
 from trainlab.report.gluing import glued, read
 from trainlab.report.page import bind, open_page, template
-from trainlab.report.sheet import to_html, write_whole
+from trainlab.report.sheet import to_html
 from trainlab.report.witness import NOTES
+from trainlab.result import write_whole
 
 if TYPE_CHECKING:
     from trainlab.diagnostic import Examination
@@ -114,10 +115,10 @@ def report(
     notebook.metadata.trainlab = {"page": source.stem, "troubles": [str(trouble) for trouble in troubles]}
     if troubles:
         notebook.cells.insert(0, _banner(troubles))
-    write_whole(target, nbformat.writes(notebook) + "\n")
+    write_whole(target, f"{nbformat.writes(notebook)}\n".encode())
     sheet = target.with_suffix(".html") if html else None
     if sheet is not None:
-        write_whole(sheet, to_html(notebook))
+        write_whole(sheet, to_html(notebook).encode())
     if troubles:
         raise ReportError(
             f"page {source.stem!r} did not come to a good end",

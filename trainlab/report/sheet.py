@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
-__all__ = ["POLICY", "to_html", "write_whole"]
+__all__ = ["POLICY", "to_html"]
 
 # the browser itself keeps the promise, also for markup that a cell has put out
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
@@ -53,13 +51,3 @@ def to_html(notebook: Any) -> str:
     metadata = {key: value for key, value in notebook.metadata.items() if key != "widgets"}
     still = nbformat.from_dict({**notebook, "metadata": metadata})
     return str(exporter.from_notebook_node(still)[0])
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file under its name only once it is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from trainlab.errors import SubjectError, did_you_mean
+from trainlab.flow import read_flow
 
 __all__ = ["batch_from_spec", "parse_spec"]
 
@@ -25,15 +26,11 @@ def parse_spec(text: str) -> Any:
     Raises:
         SubjectError: The text is not YAML.
     """
-    import yaml
-
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return read_flow(text)
+    except ValueError as error:
         raise SubjectError(
-            f"the batch is not a spec: {' '.join(str(error).split())}",
-            seen=text,
-            fix="e.g. '{x: {shape: [2, 3]}, tau: 0.5}'",
+            f"the batch is not a spec: {error}", seen=text, fix="e.g. '{x: {shape: [2, 3]}, tau: 0.5}'"
         ) from None
 
 
