@@ -9,12 +9,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure, SubFigure
 from torch import nn
-from trainlab.visit import call, tensors, visit
 
 from trainlab.diagnostic import Diagnostic, View
 from trainlab.errors import NotApplicable
 from trainlab.finding import Evidence, Outcome, rule
 from trainlab.result import Result, column
+from trainlab.visit import call, tensors, visit
 
 torch.set_num_threads(2)
 

@@ -252,7 +252,7 @@ class Diagnostic(Generic[P, R, L]):
             return json.dumps(examination.result.to_dict(), allow_nan=False, indent=1)
 
         return Panel(
-            title=self.name,
+            title=_title(self.name, example=opened.example),
             question=self.question,
             run=run,
             rerun=self.rerun,
@@ -331,7 +331,7 @@ class Examination:
     @property
     def title(self) -> str:
         """The diagnostic, and that it looked at its example where it did."""
-        return f"{self.diagnostic} on its built-in example" if self.example else self.diagnostic
+        return _title(self.diagnostic, example=self.example)
 
     def plot(self, view: str | None = None, **knobs: Any) -> Figure | SubFigure:
         """Draws one view; a picture that says why where there is no result."""
@@ -379,3 +379,7 @@ class Examination:
             f"{badge(self.verdict.value.upper(), self.verdict.colour)} {paragraph(self.room.question)}"
         )
         return block(self.title, [heading, *origin, Html(self.findings._repr_html_())])
+
+
+def _title(name: str, *, example: bool) -> str:
+    return f"{name} on its built-in example" if example else name

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 __all__ = [
     "ACCENT",
@@ -79,14 +82,28 @@ class Picture(Figure):
 
     def __init__(self, width: float = 7.2, height: float = 4.0, *, alt: str = "") -> None:
         super().__init__(figsize=(width, height), dpi=100, layout="constrained", facecolor="white")
-        FigureCanvasAgg(self)
+        self._agg: Any = FigureCanvasAgg(self)  # its methods carry no types
         self.alt = alt
 
-    def png(self, *, scale: float = 2.0) -> bytes:
-        """The picture as PNG; a scale of 2 is crisp on a high-density screen."""
+    def png(self, *, scale: float = 2.0, quick: bool = False) -> bytes:
+        """The picture as PNG.
+
+        Args:
+            scale: Pixels per CSS pixel; 2 is crisp on a high-density screen.
+            quick: Compress less: half the time, up to twice the bytes; for a redraw under a slider.
+        """
+        dpi = self.dpi
+        self.dpi = dpi * scale
+        try:
+            self._agg.draw()  # savefig would lay the figure out twice
+            pixels = Image.fromarray(np.asarray(self._agg.buffer_rgba())).convert("RGB")
+        finally:
+            self.dpi = dpi
+        title = PngInfo()
+        title.add_text("Title", self.alt)
         stream = io.BytesIO()
-        self.savefig(
-            stream, format="png", dpi=self.dpi * scale, metadata={"Software": None, "Title": self.alt}
+        pixels.save(
+            stream, "png", compress_level=1 if quick else 6, dpi=(dpi * scale, dpi * scale), pnginfo=title
         )
         return stream.getvalue()
 

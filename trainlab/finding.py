@@ -200,7 +200,7 @@ class Findings(Sequence[Finding]):
         for finding in self.items:
             parts = [finding.text]
             if finding.level in (Level.WARN, Level.FAIL):
-                parts += [f"\N{BULLET} {item}" for item in finding.evidence]
+                parts += [f"\N{BULLET}\N{NO-BREAK SPACE}{item}" for item in finding.evidence]
                 parts.append(f"Fix: {finding.fix}")
             mark = badge(finding.level.value, finding.level.colour)
             rows.append(

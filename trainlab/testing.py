@@ -43,12 +43,9 @@ def check_diagnostic(diagnostic: Room) -> None:
     _rules_judge(diagnostic, result)
     _views_draw(diagnostic, result)
     for knob, abbreviation in diagnostic.rerun.items():
-        turned = _turn(abbreviation, diagnostic.settings[knob])
-        again = diagnostic.examine(**subjects, **{knob: turned})
-        _hold(
-            len(again.findings) == len(diagnostic.rules),
-            f"probing with {knob}={turned!r} gives every finding",
-        )
+        other: dict[str, Any] = {**subjects, knob: _turn(abbreviation, diagnostic.settings[knob])}
+        again = diagnostic.examine(**other)
+        _hold(len(again.findings) == len(diagnostic.rules), f"each rule judges with {knob}={other[knob]!r}")
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
@@ -74,7 +71,7 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     return state
 
 
-def _probe_leaves_no_trace(diagnostic: Room, subjects: Mapping[str, Any]) -> Examination:
+def _probe_leaves_no_trace(diagnostic: Room, subjects: dict[str, Any]) -> Examination:
     models = {name: subject for name, subject in subjects.items() if isinstance(subject, nn.Module)}
     for model in models.values():
         for index, module in enumerate(model.modules()):
@@ -141,7 +138,7 @@ def _views_draw(diagnostic: Room, result: Any) -> None:
         for knob, abbreviation in view.knobs_for(result).items():
             other: dict[str, Any] = {knob: _turn(abbreviation, view.start[knob])}
             diagnostic.plot(result, view.name, **other)
-        canvas = Picture()
+        canvas = Picture(16, 6)
         half: SubFigure = canvas.subfigures(1, 2)[0]  # type: ignore[index]
         diagnostic.plot(result, view.name, figure=half)
         _hold(bool(half.axes), f"view {view.name} draws on a subfigure that it is handed")
