@@ -9,7 +9,7 @@ demo: .venv/demo.done  ## train the example, report on its checkpoints, print th
 	$(PY) -m trainlab demo demo
 
 test: .venv/test.done  ## the whole suite
-	$(PY) -m pytest -q $(PYTEST)
+	$(PY) -m pytest -q -n 2 --dist loadgroup $(PYTEST)
 
 check: .venv/test.done  ## formatting, lint, types, import laws
 	.venv/bin/ruff format --check .

@@ -16,7 +16,7 @@ from trainlab.finding import Evidence, Outcome, rule
 from trainlab.result import Result, column
 from trainlab.visit import call, tensors, visit
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # test processes run side by side
 
 
 class SpreadResult(Result, kind="spread"):
