@@ -31,7 +31,7 @@ class Config:
     heads: int = 4
 
     # training
-    steps: int = 1600
+    steps: int = 1200
     batch: int = 8  # clips a step
     lr: float = 3e-3  # peak of the schedule
     lr_floor: float = 0.05  # share of the peak that the cosine ends on
