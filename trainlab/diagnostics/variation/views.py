@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -92,7 +91,7 @@ def profile(
     axes.set_xlabel("movement of the output  (0 constant, 1 unrelated; log scale)")
     more = f"; {left_out} of {left_out + len(shown)} calls not shown" if left_out else ""
     axes.set_title(f"Swapping {_cut(swapped, 20)}{more}")
-    _legend(axes, bool(np.isfinite(fresh).any()) and source is None)
+    _legend(figure, bool(np.isfinite(fresh).any()) and source is None)
 
 
 def sources(r: VariationResult, figure: Figure | SubFigure, *, limit: float = LIMIT) -> None:
@@ -157,7 +156,7 @@ def sources(r: VariationResult, figure: Figure | SubFigure, *, limit: float = LI
     axes.set_xlabel("movement of the output  (0 constant, 1 unrelated; log scale)")
     axes.set_title(f"Which input does {r.output_name} listen to?")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        figure.legend(loc="outside lower center", ncols=2)
 
 
 def distances(r: VariationResult, figure: Figure | SubFigure, *, metric: str = "variation") -> None:
@@ -222,7 +221,7 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
-def _legend(axes: Axes, fresh: bool) -> None:
+def _legend(figure: Figure | SubFigure, fresh: bool) -> None:
     marks = [
         ("o", ACCENT, ACCENT, "moves"),
         ("X", SECOND, SECOND, "stands still"),
@@ -235,10 +234,7 @@ def _legend(axes: Axes, fresh: bool) -> None:
         for shape, face, edge, label in marks
     ]
     handles.append(Patch(facecolor=SHADE, label="counts as constant"))
-    axes.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.11),
-        ncols=len(handles),
-        handletextpad=0.2,
+    # under the whole figure, which is wider than the axes beside their long names
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2, columnspacing=1.2
     )
