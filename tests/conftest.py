@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,6 +17,11 @@ from trainlab.finding import Evidence, Outcome, rule
 from trainlab.result import Result, column
 from trainlab.visit import call, tensors, visit
 
+if find_spec("torchvision") and "+cpu" in torch.__version__:
+    # timm and transformers import it; beside a CPU build of torch it asks for compiled operators that no test calls
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 torch.set_num_threads(1)  # test processes run side by side
 
 
@@ -131,14 +137,3 @@ def fresh_modules():
         return set(json.loads(done.stdout.splitlines()[-1]))
 
     return run
-
-
-@pytest.fixture(scope="session")
-def timm():
-    """The timm package; its torchvision asks for compiled operators that CPU builds lack, and no test calls."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, operator):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    yield pytest.importorskip("timm")
-    library._destroy()
