@@ -29,6 +29,7 @@ def test_missing_extra_tells_the_command():
 def test_did_you_mean():
     assert did_you_mean("pears", ["pairs", "train"]) == "did you mean 'pairs'?"
     assert did_you_mean("zzz", ["b", "a"]) == "one of: a, b"
+    assert did_you_mean("zzz", map(str, range(20))).endswith(" … and 8 more")
     assert did_you_mean("zzz", []) == "there are none"
 
 

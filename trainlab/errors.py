@@ -91,7 +91,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"one of: {', '.join(names)}" if names else "there are none"
+    more = f" … and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"one of: {', '.join(names[:12])}{more}" if names else "there are none"
 
 
 def _indent(text: str) -> str:

@@ -17,6 +17,10 @@ _TEMPLATE = f"""
 {{% block html_head_js_mathjax %}}{{% endblock %}}
 {{% block html_head_js_mermaidjs %}}{{% endblock %}}
 {{% block footer_js %}}{{% endblock %}}
+{{% block body_loop %}}
+<p style="font:600 1.4em var(--jp-content-font-family);margin:16px 16px 0 92px">{{{{ nb.metadata.get('title', '') | escape_html }}}}</p>
+{{{{ super() }}}}
+{{% endblock %}}
 {{% block data_png scoped %}}
 <div class="jp-RenderedImage jp-OutputArea-output">
 <img alt="{{{{ output.data.get('text/plain', '') | escape_html }}}}" style="max-width:100%;height:auto"
