@@ -12,6 +12,7 @@ import torch
 from papermill.inspection import inspect_notebook
 
 import trainlab
+from trainlab.catalogue import installed
 from trainlab.report import parameters, read, report, sweep, template
 from trainlab.subjects import SUBJECT_NAMES
 
@@ -31,7 +32,7 @@ def build():
 def one_batch():
     return torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
 """
-ROOMS = ["variation"]
+ROOMS = list(installed())
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,13 @@ def reports(project):
 def test_a_page_takes_the_subjects_and_settings_of_its_probe(room):
     diagnostic = getattr(trainlab, room)
     found = {parameter.name: parameter for parameter in parameters(room)}
-    asked = [name for name in inspect.signature(diagnostic.probe).parameters if name in SUBJECT_NAMES]
-    subjects = ["ckpt", *(name for name in asked if name not in ("ckpt", "fresh")), "trust", "device"]
-    assert list(found) == [*subjects, *diagnostic.settings, "limits"]
+    asked = {name for name in inspect.signature(diagnostic.probe).parameters if name in SUBJECT_NAMES}
+    subjects = ["ckpt", *(name for name in ("model", "batch", "loss") if name in asked)]
+    subjects += ["trust"] * bool(asked & {"model", "ckpt"}) + ["device"] * ("model" in asked)
+    assert sorted(found) == sorted([*subjects, *diagnostic.settings, "limits"])
+    assert next(iter(found)) == "ckpt"
     for name, default in diagnostic.settings.items():
-        assert found[name].default == default
+        assert (found[name].default or None) == (default or None), "a page writes {} and '' for None"
     assert all(parameter.comment for parameter in found.values())
 
 

@@ -128,7 +128,7 @@ def bind(page: str | os.PathLike[str], given: Mapping[str, object]) -> dict[str,
             )
     values = {name: known[name].typed(value) for name, value in given.items()}
     ckpt = Path(str(values.get("ckpt") or "."))
-    if not ckpt.exists():
+    if not ckpt.exists() and not set("*?[") & set(str(ckpt)):  # a glob is opened by the page
         beside = [item.name for item in ckpt.parent.iterdir()] if ckpt.parent.is_dir() else []
         raise UsageError(f"there is no checkpoint {ckpt}", fix=did_you_mean(ckpt.name, beside[:50]))
     return values

@@ -9,13 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from trainlab.subjects.checkpoint import Checkpoint, open_checkpoint
-from trainlab.subjects.recipe import Recipe, find_recipe
-from trainlab.subjects.resolve import SUBJECT_NAMES, Subjects, resolve
-
 if TYPE_CHECKING:
     from trainlab.subjects.batch import load_batch
+    from trainlab.subjects.checkpoint import Checkpoint, open_checkpoint
     from trainlab.subjects.model import load_model
+    from trainlab.subjects.recipe import Recipe, find_recipe
+    from trainlab.subjects.resolving import SUBJECT_NAMES, Subjects, resolve
 
 __all__ = [
     "SUBJECT_NAMES",
@@ -29,13 +28,21 @@ __all__ = [
     "resolve",
 ]
 
-_TORCH = {
+# name -> where it lives: nothing is imported before it is asked for, so that looking into a file stays quick
+_PUBLIC = {
+    "SUBJECT_NAMES": "resolving",
+    "Checkpoint": "checkpoint",
+    "Recipe": "recipe",
+    "Subjects": "resolving",
+    "find_recipe": "recipe",
     "load_batch": "batch",
     "load_model": "model",
-}  # these import torch, so not before they are asked for
+    "open_checkpoint": "checkpoint",
+    "resolve": "resolving",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _TORCH:
+    if name not in _PUBLIC:
         raise AttributeError(f"module 'trainlab.subjects' has no attribute {name!r}")
-    return getattr(import_module(f"trainlab.subjects.{_TORCH[name]}"), name)
+    return getattr(import_module(f"trainlab.subjects.{_PUBLIC[name]}"), name)

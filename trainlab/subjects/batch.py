@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from trainlab.errors import SubjectError
+from trainlab.subjects.checkfile.sniff import missing_file
 from trainlab.subjects.checkpoint import load_file
 from trainlab.subjects.formats import load_safetensors
 from trainlab.subjects.importing import call_with_config, imported, is_spec, seeded
 from trainlab.subjects.model import chosen_device
 from trainlab.subjects.recipe import Recipe
-from trainlab.subjects.sniff import missing_file
 from trainlab.subjects.spec import batch_from_spec, parse_spec
 from trainlab.visit import map_tensors, tensors
 

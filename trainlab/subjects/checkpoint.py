@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import pathlib
 import pickle
-import pickletools
 import re
 import types
 import warnings
-import zipfile
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import SubjectError
 from trainlab.markup import block, paragraph
+from trainlab.subjects.checkfile.sniff import sniff
 from trainlab.subjects.contents import Weights, config_of, counters_of, weights_of
-from trainlab.subjects.sniff import sniff
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checkpoint", "Outline", "in_words", "load_file", "open_checkpoint", "outline"]
+__all__ = ["Checkpoint", "Outline", "file_format", "in_words", "load_file", "open_checkpoint", "outline"]
 
 Outline = dict[str, tuple[tuple[int, ...], str]]
+
+LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that torch.save pickled before 1.6
 
 # Containers of plain values that do nothing when they are made: old training scripts store their arguments in them.
 HARMLESS: dict[str, Callable[..., Any]] = {
@@ -64,10 +61,20 @@ class Checkpoint:
     _weights: Callable[[], Weights] = field(compare=False)
     _module: Callable[[], torch.nn.Module] | None = field(default=None, compare=False)
     _fresh: Callable[[], torch.nn.Module] | None = field(default=None, compare=False)
+    _content: Callable[[], Any] | None = field(default=None, compare=False)
 
     def state_dict(self) -> Weights:
         """The weights on the CPU, names as stored; mapped from the file and private to this process."""
         return self._weights()
+
+    def content(self) -> Any:
+        """Reads the whole stored object: the weights and whatever lies beside them, tensors on the CPU.
+
+        Of a Hugging Face folder a dict of the files beside the weights: optimizer, scheduler, scaler, sampler, rng_state,
+        trainer_state. Of a format that holds nothing but weights, those. Runs code only where ``trust=True`` opened the
+        checkpoint.
+        """
+        return (self._content or self._weights)()
 
     @property
     def describes_itself(self) -> bool:
@@ -142,7 +149,7 @@ def open_checkpoint(path: str | Path, *, trust: bool = False, key: str | None = 
     path = Path(path).expanduser()
     if path.is_dir():
         return formats.open_folder(path, trust=trust)
-    kind = sniff(path)
+    kind = file_format(path)
     if key is not None and kind not in ("torch", "torch-legacy"):
         raise SubjectError(
             f"{path} ({kind}) holds a single set of weights", seen=f"key={key!r}", fix="leave key out"
@@ -156,20 +163,63 @@ def open_checkpoint(path: str | Path, *, trust: bool = False, key: str | None = 
     return _open_torch(path, kind, trust=trust, key=key)
 
 
+def file_format(path: Path) -> str:
+    """Which format a checkpoint file has: torch, torch-legacy, torchscript, torch.export or safetensors.
+
+    Raises:
+        SubjectError: The file is missing, cut short or something else, which the error names.
+    """
+    kind = sniff(path)
+    if kind == "zip":
+        from trainlab.subjects.checkfile.torchzip import zip_format
+        from trainlab.subjects.checkfile.zipped import Archive
+
+        with Archive(path) as archive:
+            names = sorted({each.short for each in archive.records})
+            kind = zip_format(archive)
+        if not kind:
+            raise SubjectError(
+                f"{path} is a zip archive, but not one that torch wrote",
+                seen=", ".join(names[:5]),
+                fix="a .npz goes to batch="
+                if path.suffix == ".npz"
+                else "unpack it first, or give a checkpoint",
+            )
+    if kind == "tar":
+        raise SubjectError(
+            f"{path} is in the tar format that torch wrote before 0.2, which it no longer reads safely",
+            fix=f"`trainlab salvage {path} -o weights.pt` makes a file of today of it",
+        )
+    if kind == "pickles":
+        with path.open("rb") as file:
+            if LEGACY_TORCH not in file.read(64):
+                raise SubjectError(
+                    f"{path} is a plain pickle, not written by torch.save",
+                    fix="save the weights with torch.save",
+                )
+        return "torch-legacy"
+    return kind
+
+
 def load_file(path: Path, *, trust: bool = False) -> Any:
     """What torch.save wrote into a file, on the CPU, weights-only unless trusted.
+
+    numpy arrays and numbers, as random states and best losses are, come too; see `arrays`.
 
     Raises:
         SubjectError: The file is not one of torch.save, is damaged, or holds code.
     """
     import torch
 
-    zipped = sniff(path) == "torch"
+    from trainlab.subjects.arrays import ALLOWED
+
+    zipped = file_format(path) == "torch"
     # only what is not allowed already: leaving the block takes away all that it brought
-    allowed = torch.serialization.get_safe_globals()
-    harmless: list[Any] = [(each, name) for name, each in HARMLESS.items() if (each, name) not in allowed]
+    theirs = torch.serialization.get_safe_globals()
+    names = {_name(each) for each in theirs}
+    ours: list[Any] = [(each, name) for name, each in (HARMLESS | ALLOWED).items() if name not in names]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(harmless):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(ours):
             warnings.simplefilter("ignore")  # torch muses about pickle protocols and old storages
             return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
     except pickle.UnpicklingError as error:
@@ -177,7 +227,7 @@ def load_file(path: Path, *, trust: bool = False) -> Any:
             raise SubjectError(
                 f"{path} cannot be unpickled: {error}", fix="take the checkpoint before"
             ) from error
-        raise _refused(path, zipped, error) from None
+        raise _refused(path, names | set(HARMLESS) | set(ALLOWED), error) from None
     except (ModuleNotFoundError, AttributeError) as error:
         raise SubjectError(
             f"{path} was pickled with code that cannot be imported here: {error}",
@@ -221,43 +271,29 @@ def _open_torch(path: Path, kind: str, *, trust: bool, key: str | None) -> Check
         {each: outline(tensors) for each, tensors in others.items()},
         lambda: weights,
         None if module is None else lambda: module,
+        # read again, so that what nobody asks for is not held
+        _content=lambda: load_file(path, trust=trust),
     )
 
 
-def _refused(path: Path, zipped: bool, error: Exception) -> SubjectError:
-    blocked = sorted(_blocked(path, zipped))
-    if not blocked:
-        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("WeightsUnpickler error:")[-1]
-        return SubjectError(
-            f"{path} cannot be read weights-only",
-            seen=reason.strip().splitlines()[0],
-            fix="if you trust the file, trust=True loads it and runs whatever code it holds",
-        )
-    whole = any(name.startswith("torch.nn.modules.") for name in blocked)
-    advice = (
-        ("it is a pickled model: save model.state_dict() instead\n" if whole else "")
-        + f"if these are yours, allow them: torch.serialization.add_safe_globals([{', '.join(blocked)}])\nor, if you trust the file, trust=True loads it and runs whatever code it holds"
+def _refused(path: Path, allowed: Collection[str], error: Exception) -> SubjectError:
+    from trainlab.subjects.checkfile.peek import peek
+    from trainlab.subjects.checkfile.refusal import refused
+
+    told = refused(path, peek(path).globals, allowed)
+    if told is not None:
+        return told
+    reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("WeightsUnpickler error:")[-1]
+    return SubjectError(
+        f"{path} cannot be read weights-only",
+        seen=reason.strip().splitlines()[0],
+        fix="if you trust the file, trust=True loads it and runs whatever code it holds",
     )
-    return SubjectError(f"{path} holds code, and was not loaded", seen="\n".join(blocked), fix=advice)
 
 
-def _blocked(path: Path, zipped: bool) -> set[str]:
-    """Every global that the file's pickle names and weights-only loading refuses; nothing is run."""
-    import torch
-
-    source: str | io.BytesIO = os.fspath(path)
-    if not zipped:  # torch lists the names of its zip format only, so the pickle is put into one
-        source = io.BytesIO()
-        with path.open("rb") as file, zipfile.ZipFile(source, "w") as archive:
-            ends = []
-            for _ in range(4):  # magic number, protocol, system, then the object
-                deque(pickletools.genops(file), maxlen=0)
-                ends.append(file.tell())
-            file.seek(ends[2])
-            archive.writestr("archive/data.pkl", file.read(ends[3] - ends[2]))
-            archive.writestr("archive/version", "3")
-        source.seek(0)
-    return set(torch.serialization.get_unsafe_globals_in_checkpoint(source)) - set(HARMLESS)
+def _name(allowed: Any) -> str:
+    """The dotted name of an entry of torch's safe globals."""
+    return str(allowed[1]) if isinstance(allowed, tuple) else f"{allowed.__module__}.{allowed.__qualname__}"
 
 
 def _size(shape: tuple[int, ...]) -> int:

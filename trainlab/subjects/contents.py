@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import SubjectError, did_you_mean
+from trainlab.subjects.checkfile.roles import CONFIGS, NOT_WEIGHTS, rank
 
 if TYPE_CHECKING:
     import torch
@@ -18,14 +18,6 @@ __all__ = ["Weights", "config_of", "counters_of", "plain", "weights_of"]
 
 Weights = dict[str, "torch.Tensor"]
 
-# Where several sets of weights lie in one checkpoint, the first of these is taken: what was trained before
-# what was averaged from it, the student before its teacher.
-ORDER = (
-    "model", "state_dict", "model_state_dict", "model_state", "module", "net", "network", "generator",
-    "student", "weights", "params", "ema", "model_ema", "ema_model", "ema_state_dict", "teacher",
-)  # fmt: skip
-NOT_WEIGHTS = re.compile(r"optim|sched|rng|random|scaler|loader|sampler|callbacks|loops", re.IGNORECASE)
-CONFIGS = ("config", "cfg", "model_config", "model_args", "hyper_parameters", "hparams", "args")
 NESTED = 3  # how deep a set of weights may lie: checkpoint.ema.shadow
 
 
@@ -36,7 +28,7 @@ def weights_of(
 
     Args:
         content: The loaded object.
-        key: Which set of weights to take, dotted where it lies deeper; None takes the first in `ORDER`.
+        key: Which set of weights to take, dotted where it lies deeper; None takes the first by `roles.rank`.
         where: The file, for errors.
 
     Returns:
@@ -56,9 +48,9 @@ def weights_of(
             fix="save the weights with torch.save({'model': model.state_dict(), …})",
         )
     if key is None:
-        ranks = {name: _rank(name) for name in found}
+        ranks = {name: rank(name) for name in found}
         best = min(ranks.values())
-        first = [name for name, rank in ranks.items() if rank == best]
+        first = [name for name, place in ranks.items() if place == best]
         if len(first) > 1:
             raise SubjectError(
                 f"{where} holds several sets of weights, and their names do not say which is the model",
@@ -74,7 +66,7 @@ def weights_of(
 
 
 def config_of(content: object) -> dict[str, Any] | None:
-    """The stored config as plain nested dicts: the first of `CONFIGS` that holds names and values."""
+    """The stored config as plain nested dicts: the first of `roles.CONFIGS` that holds names and values."""
     if not isinstance(content, Mapping):
         return None
     configs = (plain(content[name]) for name in CONFIGS if name in content)
@@ -131,12 +123,6 @@ def _tensors(weights: Any) -> Weights:
     from torch import nn
 
     return weights.state_dict() if isinstance(weights, nn.Module) else weights
-
-
-def _rank(name: str) -> tuple[int, int]:
-    """Earlier in `ORDER` first, then what lies less deep."""
-    known = [ORDER.index(part) for part in name.split(".") if part in ORDER]
-    return min(known, default=len(ORDER)), name.count(".")
 
 
 def _outline(content: object) -> str:

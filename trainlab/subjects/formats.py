@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import MissingExtraError, SubjectError
+from trainlab.subjects.checkfile.sniff import SUFFIXES
 from trainlab.subjects.checkpoint import Checkpoint, load_file, outline
 from trainlab.subjects.contents import Weights
-from trainlab.subjects.sniff import WEIGHT_SUFFIXES
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,16 @@ __all__ = ["load_safetensors", "open_exported", "open_folder", "open_safetensors
 FOLDER_WEIGHTS = (
     "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin",
 )  # fmt: skip
+
+# What Hugging Face's Trainer (.pt, .pth) and accelerate's save_state (.bin, .pkl) put beside the weights; of files
+# that each process wrote, the first.
+BESIDE = {
+    "optimizer": ("optimizer.pt", "optimizer.bin"),
+    "scheduler": ("scheduler.pt", "scheduler.bin"),
+    "scaler": ("scaler.pt",),
+    "sampler": ("sampler*.bin",),
+    "rng_state": ("rng_state*.pth", "random_states_*.pkl"),
+}
 
 
 def load_safetensors(path: Path) -> tuple[Weights, dict[str, str]]:
@@ -74,6 +84,7 @@ def open_folder(folder: Path, *, trust: bool = False) -> Checkpoint:
         lambda: weights,
         (lambda: _pretrained(folder, trust=trust)) if describes else None,
         (lambda: _untrained(folder, trust=trust)) if describes else None,
+        lambda: _beside_weights(folder, trust=trust),
     )
 
 
@@ -120,8 +131,26 @@ def open_torchscript(path: Path) -> Checkpoint:
         ) from error
     weights: Weights = module.state_dict()
     return Checkpoint(
-        path, "torchscript", "", None, {}, outline(weights), {}, lambda: weights, lambda: module
+        path,
+        "torchscript",
+        "",
+        None,
+        {},
+        outline(weights),
+        {},
+        lambda: weights,
+        lambda: module,
     )
+
+
+def _beside_weights(folder: Path, *, trust: bool) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, patterns in BESIDE.items():
+        files = sorted(file for pattern in patterns for file in folder.glob(pattern))
+        if files:
+            content[name] = load_file(files[0], trust=trust)
+    state = _json(folder / "trainer_state.json")
+    return content | ({"trainer_state": state} if state is not None else {})
 
 
 def _exported_weight(raw: bytes, entry: Mapping[str, Any]) -> torch.Tensor:
@@ -174,7 +203,7 @@ def _no_weights(folder: Path) -> SubjectError:
             fix=f"make it one file: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} {folder}.pt",
         )
     files = sorted(
-        (each for each in folder.iterdir() if each.suffix in WEIGHT_SUFFIXES),
+        (each for each in folder.iterdir() if each.suffix in SUFFIXES),
         key=lambda each: each.stat().st_mtime,
     )
     if files:

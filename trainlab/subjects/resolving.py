@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECT_NAMES", "Subjects", "resolve"]
 
-SUBJECT_NAMES = ("model", "batch", "loss", "ckpt", "log", "logs", "data", "fresh")
+SUBJECT_NAMES = ("model", "batch", "loss", "ckpt", "ckpts", "log", "logs", "data", "fresh")
 GIVE = {
     "model": "model= an nn.Module, 'package.module:callable' or 'path/file.py:callable', or name it in trainlab.toml",
     "batch": "batch= a tensor, tuple or dict, 'package.module:callable', a file or a spec, or name it in trainlab.toml",
     "loss": "loss= a callable or 'package.module:callable', or name it in trainlab.toml",
     "ckpt": "ckpt= the path of a checkpoint",
+    "ckpts": "ckpts= a file, a glob or a folder of checkpoints",
     "log": "log= the path of a run's log",
     "logs": "logs= the paths of several runs' logs",
     "data": "data= the data set",
@@ -83,9 +86,9 @@ def resolve(
 ) -> Subjects:
     """Opens the subjects that a probe asks for by parameter name, and only those.
 
-    The names are ``model``, ``batch``, ``loss``, ``ckpt``, ``log``, ``logs``, ``data`` and ``fresh``. Strings are
+    The names are ``model``, ``batch``, ``loss``, ``ckpt``, ``ckpts``, ``log``, ``logs``, ``data`` and ``fresh``. Strings are
     opened (`load_model`, `load_batch`, `open_checkpoint`; a loss is imported, and made where it is a class); objects
-    pass through; ``log``, ``logs`` and ``data`` are handed on as they are given. What is not given comes from the
+    pass through; ``ckpts`` (files that may be torn), ``log``, ``logs`` and ``data`` are handed on as they are given. What is not given comes from the
     recipe of the checkpoint, ``trainlab.toml``. ``fresh`` is the model's architecture at init, or None where it
     cannot be rebuilt. The batch goes where the model is.
 
@@ -141,8 +144,13 @@ class _Opener:
 
     @cached_property
     def recipe(self) -> Recipe | None:
-        ckpt = self.given.get("ckpt")
-        return None if ckpt is None else find_recipe(ckpt.path if isinstance(ckpt, Checkpoint) else ckpt)
+        named = self.given.get("ckpt", self.given.get("ckpts"))
+        if isinstance(named, Checkpoint):
+            return find_recipe(named.path)
+        if not isinstance(named, str | os.PathLike):  # several paths may lie in several projects
+            return None
+        before_glob = re.split(r"[*?\[]", os.fspath(named), maxsplit=1)[0]
+        return find_recipe(before_glob or ".")
 
     @cached_property
     def model(self) -> LoadedModel:
@@ -187,7 +195,7 @@ class _Opener:
             return self._batch()
         if name == "loss":
             return self._loss()
-        return self.given[name], "as given"
+        return self.given[name], str(self.given[name]) if name == "ckpts" else "as given"
 
     @property
     def config(self) -> Mapping[str, Any] | None:
