@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainlab.catalogue import explain, installed
     from trainlab.diagnostic import Diagnostic, Examination, View
+    from trainlab.diagnostics.audit import diagnostic as audit
+    from trainlab.diagnostics.resume import diagnostic as resume
     from trainlab.diagnostics.variation import diagnostic as variation
+    from trainlab.diagnostics.weights import diagnostic as weights
     from trainlab.errors import NotApplicable, TrainlabError
     from trainlab.finding import Evidence, Findings, Level, Outcome, rule
     from trainlab.report import glue, read, sweep
     from trainlab.result import Result, column
     from trainlab.subjects import load_batch, load_model, open_checkpoint, resolve
+    from trainlab.subjects.checkfile import check_manifest, diff, manifest, peek, salvage, verify
 
 __version__ = "0.1.0"
 
@@ -43,6 +47,12 @@ _PUBLIC = {
     "load_model": "subjects",
     "open_checkpoint": "subjects",
     "resolve": "subjects",
+    "check_manifest": "subjects.checkfile",
+    "diff": "subjects.checkfile",
+    "manifest": "subjects.checkfile",
+    "peek": "subjects.checkfile",
+    "salvage": "subjects.checkfile",
+    "verify": "subjects.checkfile",
 }
 
 
