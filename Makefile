@@ -20,6 +20,9 @@ check: .venv/test.done  ## formatting, lint, types, import laws
 bench: .venv/test.done  ## the long studies, beside the peers; prints their tables
 	$(PY) -m benchmarks.variation_study
 	$(PY) -m benchmarks.panel_latency
+	$(PY) -m benchmarks.checkpoints
+	$(PY) -m benchmarks.audit_corpus
+	$(PY) -m benchmarks.resume_ablations
 
 lab: .venv/lab.done  ## JupyterLab on the pages
 	.venv/bin/jupyter lab notebooks
