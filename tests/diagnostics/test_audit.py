@@ -457,6 +457,12 @@ def test_aud005_says_what_a_size_is_made_of(tmp_path):
     assert audit(tmp_path)["AUD005"].text == "epoch_20.pt: no optimizer, not AdamW"
 
 
+def test_aud005_expects_no_optimizer_at_step_0(tmp_path):
+    plant(tmp_path)
+    write_checkpoint(tmp_path / "epoch_0.pt", SHAPES, adam=False, epoch=0)
+    assert audit(tmp_path)["AUD005"].level == "ok"
+
+
 def test_aud005_a_slice_is_saved_with_what_it_was_cut_from(tmp_path):
     torch.save({"model": {"head.weight": torch.zeros(3_000_000)[:10]}}, tmp_path / "model.pt")
     finding = audit(tmp_path)["AUD005"]

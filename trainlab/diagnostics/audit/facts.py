@@ -180,5 +180,7 @@ def without_optimizer(r: AuditResult) -> list[tuple[int, int]]:
         ]
         having = [i for i in numbered if r.file_optimizer[i]]
         if len(having) > len(numbered) / 2:
-            found += [(i, having[0]) for i in numbered if not r.file_optimizer[i]]
+            # at step 0 an optimizer has no state yet
+            begun = [i for i in numbered if max(r.file_named_epoch[i], r.file_named_iter[i]) > 0]
+            found += [(i, having[0]) for i in begun if not r.file_optimizer[i]]
     return found
