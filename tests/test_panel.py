@@ -6,14 +6,18 @@ import base64
 import gc
 import io
 import json
+import os
 import resource
 import weakref
+from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
+import trainlab as tl
 from trainlab.errors import NotApplicable, SubjectError, UsageError
 from trainlab.finding import Evidence, Finding, Findings, Level
 from trainlab.panel import Panel, PanelView
@@ -431,3 +435,20 @@ def test_runs_leave_no_widgets_behind_and_close_frees_the_model(make):
     del panel, model
     gc.collect()
     assert watched() is None
+
+
+def test_a_folder_as_ckpt_gives_a_chooser_among_its_files(tmp_path):
+    for number, name in enumerate(["early.pt", "late.pt", "torn.pt"]):
+        torch.save({"model": {"layer.weight": torch.randn(8, 8)}, "iter": number}, tmp_path / name)
+        os.utime(tmp_path / name, (number, number))
+    whole = (tmp_path / "torn.pt").read_bytes()
+    (tmp_path / "torn.pt").write_bytes(whole[: len(whole) // 2])
+    panel = tl.weights.panel(ckpt=tmp_path, spectra=False)
+    assert "is cut short" in str(panel.error), "the newest is shown first, and told in words"
+    chooser = panel._settings._controls["ckpt"]
+    assert [Path(file).name for file in chooser.options] == ["early.pt", "late.pt", "torn.pt"]
+    chooser.value = chooser.options[0]
+    panel._run_button.click()
+    assert panel.error is None
+    assert "iter 0" in panel.outcome.origin["ckpt"]
+    panel.close()

@@ -16,7 +16,7 @@ from trainlab.figure import Picture, house_style, message
 from trainlab.finding import Finding, Findings, Level, Rule
 from trainlab.markup import Html, badge, block, paragraph, table
 from trainlab.result import Result
-from trainlab.subjects import SUBJECT_NAMES, Subjects, resolve
+from trainlab.subjects import SUBJECT_NAMES, Subjects, checkpoints_in, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,14 +224,19 @@ class Diagnostic(Generic[P, R, L]):
         Args:
             subjects: What `resolve` returned; or name them in ``given``, as objects or strings.
             limits: Thresholds to use instead of the defaults.
-            **given: Subjects, and settings of the probe to start with.
+            **given: Subjects, and settings of the probe to start with. A folder or a glob as ``ckpt`` gives the
+                panel a chooser among its files.
         """
         from trainlab.panel import Panel, PanelView
 
-        opened, settings = self._sorted(subjects, given)
-
-        def run(**knobs: object) -> Examination:
-            return self.examine(opened, limits=limits, **{**settings, **knobs})
+        files = checkpoints_in(given.get("ckpt"))
+        if files:  # each is opened when it is chosen, so that one that is torn does not hide the others
+            run = functools.partial(self.examine, limits=limits, **given)
+            settings, example = given, False
+        else:
+            opened, settings = self._sorted(subjects, given)
+            run = functools.partial(self.examine, opened, limits=limits, **settings)
+            example = opened.example
 
         def views(examination: Examination) -> list[PanelView]:
             result = examination.result
@@ -252,14 +257,15 @@ class Diagnostic(Generic[P, R, L]):
             return json.dumps(examination.result.to_dict(), allow_nan=False, indent=1)
 
         return Panel(
-            title=_title(self.name, example=opened.example),
+            title=_title(self.name, example=example),
             question=self.question,
             run=run,
-            rerun=self.rerun,
+            rerun={"ckpt": files, **self.rerun} if files else self.rerun,
             views=views,
             findings=lambda examination: examination.findings,
             to_json=to_json,
-            start={knob: settings.get(knob, self.settings[knob]) for knob in self.rerun},
+            start={knob: settings.get(knob, self.settings[knob]) for knob in self.rerun}
+            | {"ckpt": files[-1] if files else None},
         )
 
     def _sorted(self, subjects: Subjects | None, given: Mapping[str, Any]) -> tuple[Subjects, dict[str, Any]]:

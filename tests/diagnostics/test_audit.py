@@ -186,8 +186,8 @@ def test_the_run_of_a_file(name, run):
     ("folder", "below", "twice"),
     [
         ("/x/experiments/m/experiments/m", 2, "experiments/m"),
-        ("/home/me/shop/shop/runs", 6, ""),
-        ("/home/me/runs/runs", 3, "runs"),
+        ("/data/me/shop/shop/runs", 6, ""),
+        ("/data/me/runs/runs", 3, "runs"),
         ("/data/1/1/a", 2, ""),
         ("/a/b/c", 2, ""),
     ],

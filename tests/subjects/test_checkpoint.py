@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from trainlab.errors import SubjectError
-from trainlab.subjects import open_checkpoint
+from trainlab.subjects import checkpoints_in, open_checkpoint
 
 
 class Payload:
@@ -342,3 +342,15 @@ def test_a_key_where_there_is_one_set(tmp_path, net):
 
     save_file(net.state_dict(), tmp_path / "a.safetensors")
     assert "holds a single set of weights" in fails(tmp_path / "a.safetensors", key="ema")
+
+
+def test_the_checkpoints_in_a_folder_or_a_glob(tmp_path):
+    for name in ("b/two.pt", "a/one.pt", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for place in (tmp_path, tmp_path / "*" / "*"):
+        assert {Path(file).name for file in checkpoints_in(place)} == {"one.pt", "two.pt"}
+    (tmp_path / "a" / "config.json").write_text("{}")
+    assert checkpoints_in(tmp_path / "a") == [], "a Hugging Face folder is one checkpoint"
+    assert checkpoints_in(tmp_path / "a" / "one.pt") == []
+    assert checkpoints_in(None) == []

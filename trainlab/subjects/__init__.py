@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainlab.subjects.batch import load_batch
-    from trainlab.subjects.checkpoint import Checkpoint, open_checkpoint
+    from trainlab.subjects.checkpoint import Checkpoint, checkpoints_in, open_checkpoint
     from trainlab.subjects.model import load_model
     from trainlab.subjects.recipe import Recipe, find_recipe
     from trainlab.subjects.resolving import SUBJECT_NAMES, Subjects, resolve
@@ -21,6 +21,7 @@ __all__ = [
     "Checkpoint",
     "Recipe",
     "Subjects",
+    "checkpoints_in",
     "find_recipe",
     "load_batch",
     "load_model",
@@ -32,6 +33,7 @@ __all__ = [
 _PUBLIC = {
     "SUBJECT_NAMES": "resolving",
     "Checkpoint": "checkpoint",
+    "checkpoints_in": "checkpoint",
     "Recipe": "recipe",
     "Subjects": "resolving",
     "find_recipe": "recipe",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import pathlib
 import pickle
 import re
@@ -15,17 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import SubjectError
 from trainlab.markup import block, paragraph
-from trainlab.subjects.checkfile.sniff import sniff
+from trainlab.subjects.checkfile.sniff import SUFFIXES, sniff
 from trainlab.subjects.contents import Weights, config_of, counters_of, weights_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checkpoint", "Outline", "file_format", "in_words", "load_file", "open_checkpoint", "outline"]
+__all__ = [
+    "Checkpoint",
+    "Outline",
+    "checkpoints_in",
+    "file_format",
+    "in_words",
+    "load_file",
+    "open_checkpoint",
+    "outline",
+]
 
 Outline = dict[str, tuple[tuple[int, ...], str]]
 
 LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number that torch.save pickled before 1.6
+
+# What lies in a folder that is one checkpoint: Hugging Face's, torch.distributed's
+WHOLE_FOLDERS = ("config.json", "trainer_state.json", "model.safetensors.index.json", ".metadata")
 
 # Containers of plain values that do nothing when they are made: old training scripts store their arguments in them.
 HARMLESS: dict[str, Callable[..., Any]] = {
@@ -161,6 +175,22 @@ def open_checkpoint(path: str | Path, *, trust: bool = False, key: str | None = 
     if kind == "torchscript":
         return formats.open_torchscript(path)
     return _open_torch(path, kind, trust=trust, key=key)
+
+
+def checkpoints_in(path: object) -> list[str]:
+    """The checkpoint files in a folder or of a glob, oldest first; none where the path is itself a checkpoint."""
+    if not isinstance(path, str | os.PathLike):
+        return []
+    folder = Path(path)
+    if folder.is_dir() and not any((folder / name).exists() for name in WHOLE_FOLDERS):
+        found = [file for file in folder.rglob("*") if file.suffix in SUFFIXES and file.is_file()]
+    elif set("*?[") & set(os.fspath(path)) and not folder.exists():
+        # Path.glob takes no absolute pattern
+        named = map(Path, glob.glob(os.fspath(path), recursive=True))  # noqa: PTH207
+        found = [file for file in named if file.suffix in SUFFIXES and file.is_file()]
+    else:
+        return []
+    return [str(file) for file in sorted(found, key=lambda file: (file.stat().st_mtime, str(file)))]
 
 
 def file_format(path: Path) -> str:
