@@ -77,7 +77,10 @@ def demo(folder: Path) -> None:
     from trainlab.examples.digits import demo as train
 
     checkpoints = [str(path) for path in train(folder)]
-    rows = _many("variation", checkpoints, {}, folder / "reports", html=True)
+    reports = folder / "reports"
+    rows = [*_many("variation", checkpoints, {}, reports, html=True)]
+    for page, subject in {"weights": checkpoints[0], "resume": checkpoints[0], "audit": str(folder)}.items():
+        rows.append(_one(page, {"ckpt": subject}, reports, html=True))
     # a sick twin is meant to fail: only a page that could not run is an error here
     click.get_current_context().exit(2 if any(row.verdict == "error" for row in rows) else 0)
 
