@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from trainlab.diagnostic import Examination
 from trainlab.errors import SubjectError, UsageError
 from trainlab.figure import Picture
 from trainlab.finding import Level
+from trainlab.subjects import Recipe, Subjects
 
 
 @pytest.fixture
@@ -92,6 +94,11 @@ def test_an_examination_survives_json(spread):
             r"spread has no limit 'spread_mn'\n  try:  did you mean 'spread_min'\?",
         ),
         (lambda d, r: d.judge(r, spread_min="1"), r"limit 'spread_min' of spread is a number\n  seen: '1'"),
+        (
+            lambda d, r: d.judge(r, spread_min=float("nan")),
+            r"limit 'spread_min' of spread is a number\n  seen: nan",
+        ),
+        (lambda d, r: d.judge("hello"), r"spread judges what its own probe returns\n  seen: str"),
         (lambda d, r: d.plot(r, "bar"), r"spread has no view 'bar'\n  try:  did you mean 'bars'\?"),
         (
             lambda d, r: d.plot(r, "bars", color="red"),
@@ -147,3 +154,13 @@ def test_it_shows_itself(spread):
     assert repr(spread).startswith("spread: Do the outputs spread?")
     assert "SPR002" in spread._repr_html_()
     assert "a constant output carries nothing" in spread._repr_html_()
+
+
+def test_limits_under_a_misspelt_name_in_the_recipe_are_told(spread, subjects):
+    opened = Subjects(
+        subjects, {}, recipe=Recipe(Path("trainlab.toml"), limits={"spraed": {"spread_min": 1.0}})
+    )
+    with pytest.raises(
+        UsageError, match=r"trainlab.toml has limits for 'spraed'\n  try:  did you mean 'spread'\?"
+    ):
+        spread.examine(opened)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -141,6 +143,8 @@ class Diagnostic(Generic[P, R, L]):
         Raises:
             UsageError: There is no such limit.
         """
+        if not isinstance(result, self.result):
+            raise UsageError(f"{self.name} judges what its own probe returns", seen=type(result).__name__)
         chosen = self._limits(limits)
         return Findings(tuple(rule(result, chosen) for rule in self.rules))
 
@@ -174,7 +178,7 @@ class Diagnostic(Generic[P, R, L]):
             TrainlabError: A subject cannot be opened, or a name is not known.
         """
         subjects, settings = self._sorted(subjects, given)
-        recipe = subjects.recipe.limits.get(self.name, {}) if subjects.recipe else {}
+        recipe = self._recipe_limits(subjects)
         chosen = {**recipe, **(limits or {})}
         self._limits(chosen)  # a mistyped limit is told before the probe runs, not after
         result: R | None = None
@@ -251,9 +255,7 @@ class Diagnostic(Generic[P, R, L]):
 
         def to_json(examination: Examination) -> str:
             if examination.result is None:
-                raise UsageError(
-                    "there is no result to save", fix="give subjects that the diagnostic applies to"
-                )
+                raise UsageError("there is no result to save", fix="give subjects that the diagnostic fits")
             return json.dumps(examination.result.to_dict(), allow_nan=False, indent=1)
 
         return Panel(
@@ -278,19 +280,25 @@ class Diagnostic(Generic[P, R, L]):
         rest = {name: value for name, value in given.items() if name not in settings}
         return (self.resolve(**rest) if subjects is None else subjects), settings
 
+    def _recipe_limits(self, subjects: Subjects) -> Mapping[str, object]:
+        recipe = subjects.recipe
+        if recipe is None:
+            return {}
+        for name in difflib.get_close_matches(self.name, recipe.limits, cutoff=0.8):
+            if name != self.name:
+                raise UsageError(f"{recipe.path} has limits for {name!r}", fix=f"did you mean {self.name!r}?")
+        return recipe.limits.get(self.name, {})
+
     def _limits(self, limits: Mapping[str, object]) -> L:
         known = {f.name: f.default for f in dataclasses.fields(self.limits)}  # type: ignore[arg-type]
         for name, value in limits.items():
             if name not in known:
                 raise UsageError(f"{self.name} has no limit {name!r}", fix=did_you_mean(name, known))
             if isinstance(known[name], (int, float)) and (
-                isinstance(value, bool) or not isinstance(value, (int, float))
+                isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)
             ):
-                raise UsageError(
-                    f"limit {name!r} of {self.name} is a number",
-                    seen=repr(value),
-                    fix=f"e.g. {name}={known[name]}",
-                )
+                text = f"limit {name!r} of {self.name} is a number"
+                raise UsageError(text, seen=repr(value), fix=f"e.g. {name}={known[name]}")
         return self.limits(**limits)
 
     def __repr__(self) -> str:

@@ -243,6 +243,12 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
     try:
         temporary.write_bytes(content)
         temporary.replace(file)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {str(file)!r}",
+            seen=error.strerror,
+            fix="another folder, or see its permissions and df",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return file

@@ -46,6 +46,13 @@ class _Commands(click.Group):
         except TrainlabError as error:
             click.echo(error, err=True)
             ctx.exit(2)
+        except BrokenPipeError:
+            raise  # the reader has gone: click ends quietly
+        except OSError as error:
+            place = f"cannot read or write {error.filename or 'a file'}"
+            advice = "another place, or see its permissions and df"
+            click.echo(TrainlabError(place, seen=error.strerror, fix=advice), err=True)
+            ctx.exit(2)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -16,6 +16,7 @@ from typing import Any
 
 from trainlab.errors import PageError, UsageError, did_you_mean
 from trainlab.flow import read_flow
+from trainlab.subjects.checkfile.sniff import SUFFIXES
 
 __all__ = ["Parameter", "bind", "open_page", "parameters", "template"]
 
@@ -129,8 +130,9 @@ def bind(page: str | os.PathLike[str], given: Mapping[str, object]) -> dict[str,
     values = {name: known[name].typed(value) for name, value in given.items()}
     ckpt = Path(str(values.get("ckpt") or "."))
     if not ckpt.exists() and not set("*?[") & set(str(ckpt)):  # a glob is opened by the page
-        beside = [item.name for item in ckpt.parent.iterdir()] if ckpt.parent.is_dir() else []
-        raise UsageError(f"there is no checkpoint {ckpt}", fix=did_you_mean(ckpt.name, beside[:50]))
+        there = ckpt.parent.iterdir() if ckpt.parent.is_dir() else ()
+        beside = [item.name for item in there if item.is_dir() or item.suffix in SUFFIXES]
+        raise UsageError(f"there is no checkpoint {ckpt}", fix=did_you_mean(ckpt.name, beside))
     return values
 
 

@@ -54,7 +54,7 @@ def got_far_enough(r: AuditResult, limits: AuditLimits) -> Outcome:
         (what, meant) for what, meant in (("epoch", r.expect_epoch), ("iter", r.expect_iter)) if meant > 0
     ]
     if not wanted:
-        return Outcome.skip("nothing is expected: expect={epoch: 400} or {iter: 15000}")
+        return Outcome.skip("no epoch or iter is expected, e.g. expect epoch=400")
     facts, silent, well = [], [], []
     for what, meant in wanted:
         facts += _behind(r, short_of(r, what))
@@ -260,7 +260,9 @@ def all_is_there(r: AuditResult, limits: AuditLimits) -> Outcome:
         )
         return told(Outcome.fail, limits, facts, text, look_elsewhere(r))
     if r.expect_count <= 0 and r.expect_total <= 0 and not r.wanted_name:
-        return Outcome.skip("nothing is expected: expect={files: [training.log], count: 80, total: 80GB}")
+        return Outcome.skip(
+            "no files, count or total are expected, e.g. expect files=training.log count=80 total=80GB"
+        )
     return Outcome.ok(
         f"{len(here)} checkpoints, {bytes_text(total)} in all, {len(r.wanted_name)} named files found"
     )

@@ -100,7 +100,10 @@ def sniff(path: Path) -> str:
 def _is_text_pickle(head: bytes) -> bool:
     """Is it a pickle of protocol 0? Those are text; prose is no program for a stack machine."""
     document = read_pickle(head)
-    return not document.broken or (bool(document.names) and "opcode" not in document.broken)
+    named = [part for pair in document.names for text in pair for part in text.split(".")]
+    if not all(part.isidentifier() for part in named):  # an "import os" reads as an opcode and a name
+        return False
+    return not document.broken or (bool(named) and "opcode" not in document.broken)
 
 
 def _is_old_tar(head: bytes) -> bool:
@@ -190,6 +193,11 @@ def _shown(head: bytes) -> str:
 def missing_file(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> SubjectError:
     """The error for a file that is not there, with the one that was perhaps meant."""
     folder = path.parent
+    if set("*?[") & set(str(path)):
+        return SubjectError(
+            f"{path} is a pattern, and a file is needed",
+            fix="leave off the quotes, so that the shell names the files",
+        )
     if not folder.is_dir():
         return SubjectError(
             f"there is no folder {folder}",
