@@ -82,6 +82,7 @@ def report(
     out: str | os.PathLike[str] | None = None,
     html: bool = False,
     progress: bool = True,
+    timeout: int | None = None,
 ) -> Report:
     """Executes a page and writes the report.
 
@@ -91,6 +92,7 @@ def report(
         out: Where the report goes, an ``.ipynb`` or a folder; ``PAGE-CHECKPOINT.ipynb`` by default.
         html: Also write one self-contained HTML file beside it, which needs no network.
         progress: Show a bar of the cells that are done.
+        timeout: Seconds that one cell may take; without it a kernel that hangs is waited for.
 
     Returns:
         The report, whatever its verdict: a verdict is data.
@@ -107,7 +109,7 @@ def report(
     source = template(page)
     values = bind(page, parameters or {})
     target = _target(source, values, out)
-    notebook, troubles = _execute(source, values, bar=target.stem if progress else None)
+    notebook, troubles = _execute(source, values, bar=target.stem if progress else None, timeout=timeout)
     if "application/vnd.jupyter.widget-view+json" not in nbformat.writes(notebook):
         notebook.metadata.pop("widgets", None)  # of widgets that nothing shows, such as a progress bar's
     notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)
@@ -151,7 +153,9 @@ def _target(source: Path, values: Mapping[str, object], out: str | os.PathLike[s
     return target
 
 
-def _execute(source: Path, values: Mapping[str, object], *, bar: str | None) -> tuple[Any, list[Trouble]]:
+def _execute(
+    source: Path, values: Mapping[str, object], *, bar: str | None, timeout: int | None
+) -> tuple[Any, list[Trouble]]:
     """Runs the page; gives the executed notebook, and what went wrong in it."""
     import papermill
 
@@ -167,6 +171,7 @@ def _execute(source: Path, values: Mapping[str, object], *, bar: str | None) -> 
                 kernel_name="python3",
                 kernel_manager_class=_this_interpreter(notes),
                 progress_bar={"desc": bar, "leave": False} if bar else False,
+                execution_timeout=timeout,
             )
         except Exception as error:  # noqa: BLE001 - whatever stops papermill is told in the report
             failure = error
