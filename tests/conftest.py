@@ -137,3 +137,19 @@ def fresh_modules():
         return set(json.loads(done.stdout.splitlines()[-1]))
 
     return run
+
+
+@pytest.fixture
+def trainlab():
+    """Runs the command with these arguments; anything but an exit rises."""
+    from click.testing import CliRunner
+
+    from trainlab.cli import main
+
+    def run(*args):
+        done = CliRunner().invoke(main, list(map(str, args)), prog_name="trainlab")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
+
+    return run

@@ -3,20 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from click.testing import CliRunner
-
-from trainlab.cli import main
-
-
-@pytest.fixture
-def trainlab():
-    def run(*args):
-        done = CliRunner().invoke(main, list(map(str, args)), prog_name="trainlab")
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done
-
-    return run
 
 
 @pytest.mark.parametrize(

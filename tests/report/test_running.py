@@ -74,7 +74,7 @@ SILENT = {
 
 
 def patiently(run):
-    """Runs again where a cell did not end: jupyter loses a message once in some hundred runs, and waits for it."""
+    """Runs again where a cell did not end: now and then one hangs, for a reason that was not found."""
     for _ in range(2):
         try:
             return run()
