@@ -59,6 +59,11 @@ def test_help_and_argument_checks_need_no_torch(fresh_modules):
     assert not {"torch", *HEAVY} & loaded
 
 
+def test_a_mistyped_name_gets_a_hint():
+    with pytest.raises(AttributeError, match="did you mean 'variation'"):
+        trainlab.variatoin  # noqa: B018
+
+
 def test_every_public_name_is_there():
     for name in dir(trainlab):
         assert getattr(trainlab, name) is not None

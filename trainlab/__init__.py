@@ -62,7 +62,8 @@ def __getattr__(name: str) -> object:
     elif find_spec(f"trainlab.diagnostics.{name}") is not None:
         value = import_module(f"trainlab.diagnostics.{name}").diagnostic
     else:
-        raise AttributeError(f"module 'trainlab' has no attribute {name!r}")
+        advice = import_module("trainlab.errors").did_you_mean(name, __dir__())
+        raise AttributeError(f"module 'trainlab' has no attribute {name!r}: {advice}")
     globals()[name] = value
     return value
 

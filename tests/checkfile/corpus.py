@@ -198,7 +198,62 @@ FORMS: dict[str, bytes] = {
     "FRAME lies": whole(b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f" + SYSTEM + ARG + b"R", 4),
 }
 
+LAUGHS = (
+    b"]q\x00" + b"".join(b"](" + b"h\x00" * 10 + b"eq\x00" for _ in range(200)) + b"0" * 201 + b"h\x00"
+)  # one list
+SIZES = b"(" + (b"\x8b" + struct.pack("<i", 500) + b"\x7f" * 500) * 20_000 + b"t"  # whose product is of 10 MB
+
+
+def _called(module: str, name: str, *parts: bytes) -> bytes:
+    """A call with arguments that are pickled already."""
+    return whole(f"c{module}\n{name}\n(".encode() + b"".join(parts) + b"tR")
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
+    "string of negative length": lambda: whole(b"T\xfb\xff\xff\xff"),
+    "integer of negative length": lambda: whole(b"\x8b\xfb\xff\xff\xff"),
+    "laughs as a Decimal": lambda: _called("decimal", "Decimal", LAUGHS),
+    "laughs as a device": lambda: _called("torch", "device", LAUGHS),
+    "laughs as a path": lambda: _called("pathlib", "PosixPath", LAUGHS),
+    "laughs as a slice": lambda: _called("builtins", "slice", LAUGHS),
+    "laughs as an enum": lambda: _called("builtins", "getattr", LAUGHS, _text("a")),
+    "laughs as a dtype": lambda: _called("numpy", "dtype", LAUGHS),
+    "laughs as a time zone": lambda: _called(
+        "datetime", "datetime", b"C\x0a" + bytes([7, 232] + [1] * 8), LAUGHS
+    ),
+    "laughs as a class": lambda: _called("copyreg", "__newobj__", LAUGHS),
+    "laughs as a subclass": lambda: _called(
+        "torch._utils", "_rebuild_wrapper_subclass", LAUGHS, b"ctorch\nfloat32\n", b"))K\0"
+    ),
+    "laughs that are called": lambda: whole(LAUGHS + b")R"),
+    "laughs as a module's name": lambda: whole(LAUGHS + _text("a") + b"\x93", 4),
+    "laughs as a name": lambda: whole(_text("a") + LAUGHS + b"\x93", 4),
+    "laughs as keywords": lambda: whole(b"ca\nb\n)" + LAUGHS + b"\x92", 4),
+    "laughs as a storage's key": lambda: _called(
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + LAUGHS + LAUGHS + b"K\1tQK\0))\x89N",
+    ),
+    "laughs as a dict's key": lambda: whole(b"}ccollections\nOrderedDict\n)R" + _text("a") + LAUGHS + b"sNs"),
+    "colliding keys of a call": lambda: whole(
+        b"ccollections\nOrderedDict\n)R("
+        + b"".join(b"\x8a\x0b" + (k * (2**61 - 1)).to_bytes(11, "little") + b"N" for k in range(1, 60_000))
+        + b"u"
+    ),
+    "many names, twice": lambda: 2 * whole(b"".join(b"ca%d\nb\n0" % n for n in range(30_000)) + b"N"),
+    "many huge sizes": lambda: _called(
+        "torch._utils", "_rebuild_meta_tensor_no_storage", b"ctorch\nfloat32\n", SIZES, b")\x89"
+    ),
+    "an array of huge sizes": lambda: _called(
+        "numpy.core.numeric",
+        "_frombuffer",
+        b"C\x01acnumpy\ndtype\n" + _text("f4") + b"\x85R" + SIZES + _text("C"),
+    ),
+    "a nested tuple as a size": lambda: _called(
+        "torch._utils",
+        "_rebuild_meta_tensor_no_storage",
+        b"ctorch\nfloat32\n(" + b")" + b"\x85" * 500_000 + b"t)\x89",
+    ),
     "memo index": lambda: whole(b"Nr\xff\xff\xff\x7f"),
     "deep lists": lambda: whole(b"]" * 400_000 + b"a" * 399_999),
     "deep tuples": lambda: whole(b")" + b"\x85" * 800_000),

@@ -63,6 +63,9 @@ def test_verify_tells_good_damaged_missing_and_unverifiable(trainlab, file, tmp_
     torch.save({"a": torch.ones(3)}, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
     assert trainlab("verify", tmp_path / "legacy.pt").exit_code == 0
     assert trainlab("verify", tmp_path / "legacy.pt", "--strict").exit_code == 1
+    (tmp_path / "log.pt").write_text("loss 3.1")
+    assert trainlab("verify", tmp_path / "log.pt").exit_code == 1
+    assert "no checkpoint at all" in trainlab("verify", "--help").stdout
     missing = trainlab("verify", file.with_name("epoch_5.pt"), file)
     assert missing.exit_code == 2
     assert "did you mean 'epoch_4.pt'?" in missing.stderr
@@ -125,6 +128,7 @@ def test_audit_compares_with_what_is_expected(trainlab, file):
     assert "the furthest checkpoint is epoch 4, not 400" in done.stdout
     assert "width 256" in done.stdout
     assert "train.log" in done.stdout
+    assert " 1 facts" not in done.stdout
     assert trainlab("audit", file.parent, "--expect", "epoch=4", "--expect", "hidden_dim=256").exit_code == 0
 
 

@@ -70,7 +70,7 @@ safetensors, legacy files and files saved without CRCs hold no checksum: of thos
 A manifest that was written before (trainlab manifest) checks their content too.
 
 \b
-Exit code: 0 good or unverifiable, 1 damaged, 2 there is no such file.
+Exit code: 0 good or unverifiable; 1 damaged, empty, or no checkpoint at all; 2 there is no such file.
 """
 )
 @click.argument("path", nargs=-1, required=True, type=PATH)

@@ -204,7 +204,7 @@ def _no_weights(folder: Path) -> SubjectError:
         )
     files = sorted(
         (each for each in folder.iterdir() if each.suffix in SUFFIXES),
-        key=lambda each: each.stat().st_mtime,
+        key=lambda each: (each.stat().st_mtime, each.name),
     )
     if files:
         return SubjectError(

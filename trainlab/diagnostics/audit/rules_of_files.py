@@ -7,7 +7,7 @@ import numpy as np
 from trainlab.diagnostics.audit.facts import Fact, other_models, without_optimizer, wrong_sizes
 from trainlab.diagnostics.audit.limits import AuditLimits
 from trainlab.diagnostics.audit.result import BAD, AuditResult
-from trainlab.diagnostics.audit.telling import files_text, look_elsewhere, told
+from trainlab.diagnostics.audit.telling import counted, look_elsewhere, told
 from trainlab.finding import Outcome, rule
 from trainlab.subjects.checkfile.shown import bytes_text, count_text
 
@@ -35,7 +35,7 @@ def files_are_whole(r: AuditResult, limits: AuditLimits) -> Outcome:
     )
     if not bad:
         return Outcome.ok(
-            f"{files_text(len(r.file_name))} can be opened and {'is' if len(r.file_name) == 1 else 'are'} whole{crc}"
+            f"{counted(len(r.file_name), 'file')} can be opened and {'is' if len(r.file_name) == 1 else 'are'} whole{crc}"
         )
     fixes = list(dict.fromkeys(r.file_fix[i] for i in bad if r.file_fix[i]))
     torn = [r.file_name[i] for i in bad if r.file_state[i] in ("cut", "damaged")]
@@ -46,7 +46,7 @@ def files_are_whole(r: AuditResult, limits: AuditLimits) -> Outcome:
         Outcome.fail,
         limits,
         facts,
-        f"{len(bad)} of {files_text(len(r.file_name))} cannot be loaded whole",
+        f"{len(bad)} of {counted(len(r.file_name), 'file')} cannot be loaded whole",
         "; ".join(fixes[:4]),
     )
 
@@ -95,7 +95,7 @@ def model_is_the_one(r: AuditResult, limits: AuditLimits) -> Outcome:
         )
     said = [f"{what} {', '.join(map(str, np.unique(values)[:4]))}" for what, values in known if len(values)]
     return (
-        Outcome.ok(f"{' and '.join(said)} in {files_text(len(r.good()))}")
+        Outcome.ok(f"{' and '.join(said)} in {counted(len(r.good()), 'file')}")
         if said
         else Outcome.skip("no file tells its width or depth")
     )

@@ -21,7 +21,7 @@ from trainlab.diagnostics.audit.limits import AuditLimits
 from trainlab.diagnostics.audit.result import AuditResult
 from trainlab.diagnostics.audit.telling import (
     age_text,
-    files_text,
+    counted,
     look_elsewhere,
     place_text,
     run_text,
@@ -184,7 +184,7 @@ def not_nested(r: AuditResult, limits: AuditLimits) -> Outcome:
             f"look in the outer {r.nested_twice[0]} and in the working folder of the run; give it an absolute path",
         )
     return (
-        Outcome.ok(f"{files_text(len(r.file_name))}, no path goes through the same folders twice")
+        Outcome.ok(f"{counted(len(r.file_name), 'file')}, no path goes through the same folders twice")
         if r.file_name
         else Outcome.skip("there is no checkpoint here")
     )
@@ -203,7 +203,9 @@ def newest_is_whole(r: AuditResult, limits: AuditLimits) -> Outcome:
         return Outcome.skip("there is no checkpoint here")
     if not torn:
         newest = int(np.argmax(r.file_time))
-        return Outcome.ok(f"{r.file_name[newest]}, the newest of {files_text(len(r.file_name))}, is whole")
+        return Outcome.ok(
+            f"{r.file_name[newest]}, the newest of {counted(len(r.file_name), 'file')}, is whole"
+        )
     facts = [
         Fact(
             r.file_name[new], r.file_trouble[new], "whole" if old is None else f"{r.file_name[old]} is whole"
@@ -331,11 +333,10 @@ def nothing_to_explain(r: AuditResult, limits: AuditLimits) -> Outcome:
     Fix: look where the first hypothesis says; the table of hypotheses has the facts for each.
     """
     if not r.hypothesis_text:
-        return Outcome.ok(
-            f"{files_text(len(r.file_name))}, {len(set(r.claim_log))} logs and {len(r.output_folder)} folders of outputs agree"
-        )
+        logs, outputs = counted(len(set(r.claim_log)), "log"), counted(len(r.output_folder), "folder")
+        return Outcome.ok(f"{counted(len(r.file_name), 'file')}, {logs} and {outputs} of outputs agree")
     evidence = [
-        Evidence(text, int(n), unit="facts")
+        Evidence(text, int(n), unit="fact" if n == 1 else "facts")
         for text, n in zip(r.hypothesis_text, r.hypothesis_support, strict=True)
     ]
     text = f"the likeliest: {r.hypothesis_text[0]} ({r.hypothesis_evidence[0]})"

@@ -9,7 +9,7 @@ from trainlab.diagnostics.audit.limits import AuditLimits
 from trainlab.diagnostics.audit.result import AuditResult
 from trainlab.finding import Evidence, Outcome
 
-__all__ = ["age_text", "files_text", "look_elsewhere", "place_text", "run_text", "told"]
+__all__ = ["age_text", "counted", "look_elsewhere", "place_text", "run_text", "told"]
 
 
 def told(
@@ -53,6 +53,6 @@ def age_text(r: AuditResult, time: float) -> str:
     return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
 
 
-def files_text(count: int) -> str:
-    """A number of files."""
-    return f"{count} file" if count == 1 else f"{count} files"
+def counted(count: int, what: str) -> str:
+    """So many of something: ``1 file``, ``2 files``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from trainlab.subjects.checkfile.plain import Walk
 from trainlab.subjects.checkfile.stubs import Blob, Document, Name
 from trainlab.subjects.checkfile.tensors import ITEM_BITS, STORAGES, Storage, TensorInfo
 
-__all__ = ["Content", "Storages", "storage_dtype"]
+__all__ = ["Content", "Storages", "reference"]
 
 
 @dataclass
@@ -39,20 +40,21 @@ class Content:
         walk = Walk(document, storages.of, storages.inline, prefix)
         for name, info in walk.tensors.items():
             self.tensors.setdefault(name, info)
-        known = {(each.name, each.record) for each in self.globals}
-        self.globals += [
-            each for each in global_names(document, record) if (each.name, each.record) not in known
-        ]
+        self.ask(global_names(document, record))
         self.notes += [note for note in walk.notes + storages.notes if note not in self.notes]
         if document.broken:
-            self.notes.append(
-                f"the pickle{f' {record}' if record else ''} cannot be read to its end: {document.broken}"
-            )
+            pickle = f"the pickle {record}".rstrip()
+            self.notes.append(f"{pickle} cannot be read to its end: {document.broken}")
         return walk
+
+    def ask(self, names: Iterable[Global]) -> None:
+        """Adds names that unpickling would import."""
+        known = set(self.globals)
+        self.globals += [each for each in names if each not in known]
 
 
 class Storages:
-    """Where the storages of one pickle lie; the base knows only those inside the pickle itself.
+    """Where the storages of one pickle lie; this base knows only those inside the pickle itself.
 
     Args:
         path: The file.
@@ -63,10 +65,21 @@ class Storages:
         self.path = path
         self.base = base
         self.notes: list[str] = []
+        self._found: dict[str, Storage | None] = {}
 
     def of(self, pid: object) -> tuple[Storage | None, str]:
-        """The storage that a persistent id names, and the dtype that it was saved as."""
-        return None, storage_dtype(pid)
+        """The storage that a persistent id names, None where it is not there; and the dtype that it was saved as."""
+        named = reference(pid)
+        if named is None:
+            return None, ""
+        key, device, dtype, nbytes = named
+        if key not in self._found:
+            self._found[key] = self.find(key, device, nbytes)
+        return self._found[key], dtype
+
+    def find(self, key: str, device: str, nbytes: int) -> Storage | None:  # noqa: ARG002 - others have some
+        """The storage with a key, whose pickle says that it is so long."""
+        return None
 
     def inline(self, data: Blob | bytes, big: bool) -> Storage:
         """The storage of bytes in the pickle."""
@@ -82,13 +95,20 @@ class Storages:
             self.notes.append(text)
 
 
-def storage_dtype(pid: object) -> str:
-    """The dtype in a persistent id ``("storage", torch.FloatStorage, key, location, numel)``; "" in any other."""
-    if type(pid) is tuple and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], Name):
-        return STORAGES.get(pid[1].name, "")
-    return ""
+def reference(pid: object) -> tuple[str, str, str, int] | None:
+    """Key, device, dtype and bytes in a persistent id ``("storage", torch.FloatStorage, key, location, numel)``.
 
-
-def storage_bytes(dtype: str, numel: object) -> int:
-    """How many bytes a storage of so many elements takes; -1 where that cannot be said."""
-    return numel * ITEM_BITS[dtype] // 8 if type(numel) is int and dtype in ITEM_BITS and numel >= 0 else -1
+    None in any other; -1 bytes where the dtype is not known.
+    """
+    if type(pid) is not tuple or len(pid) < 5 or pid[0] != "storage":
+        return None
+    _, kind, key, device, numel, *_ = pid
+    if (
+        type(kind) is not Name
+        or type(key) not in (str, int)
+        or type(device) is not str
+        or type(numel) is not int
+    ):
+        return None
+    dtype = STORAGES.get(kind.name, "")
+    return str(key), device, dtype, numel * ITEM_BITS[dtype] // 8 if dtype and numel >= 0 else -1

@@ -12,17 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainlab.subjects.checkfile.content import Content, Storages, storage_bytes, storage_dtype
+from trainlab.subjects.checkfile.content import Content, Storages, reference
 from trainlab.subjects.checkfile.inert import read_pickle
 from trainlab.subjects.checkfile.stubs import Document, Persistent
 from trainlab.subjects.checkfile.tensors import Storage
-from trainlab.subjects.checkfile.zipped import LOCAL, parse_descriptor, parse_local
+from trainlab.subjects.checkfile.zipped import (
+    DESCRIPTOR,
+    LOCAL,
+    descriptor_size,
+    parse_descriptor,
+    parse_local,
+)
 
 __all__ = ["Piece", "read_cut", "scan"]
 
 PICKLE = 256 * 2**20  # bytes; the longest pickle that is looked for
 SEARCH = 4 * 2**20  # bytes read at a time while searching for a descriptor
-DESCRIPTOR = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +76,24 @@ def _scan(file: int, end: int) -> Iterator[Piece]:
         at = pos + LOCAL.size + name_size + extra_size
         if at > end:
             return
-        known = packed if full and full != 0xFFFFFFFF else expected.get(name)
-        if name.endswith(".pkl") and known is None and method == 0:
+        size = packed if full and full != 0xFFFFFFFF else expected.get(name)
+        if name.endswith(".pkl") and size is None and method == 0:
             document = _pickle(file, at, end)
-            known = document.end if not document.broken else _search(file, at, end)
+            size = None if document.broken else document.end
             _expect(expected, name, document.references)
-        if known is None:
-            known = _search(file, at, end)
-        if known is None or at + known > end:
+        found = None if size is None else parse_descriptor(os.pread(file, DESCRIPTOR, at + size), size)
+        if size is None or (found is None and size != packed):
+            # nothing says how long it is, or the pickle was wrong about it: no descriptor lies where it wants one
+            size = _search(file, at, end)
+            found = None if size is None else parse_descriptor(os.pread(file, DESCRIPTOR, at + size), size)
+        if size is None or at + size > end:
             yield Piece(name, at, end - at, None, whole=False)
             return
-        found = parse_descriptor(os.pread(file, DESCRIPTOR, at + known), known)
-        if found is None and known != packed:
-            # the pickle was wrong about it: what it wants does not end where a descriptor lies
-            known = _search(file, at, end)
-            if known is None:
-                yield Piece(name, at, end - at, None, whole=False)
-                return
-            found = parse_descriptor(os.pread(file, DESCRIPTOR, at + known), known)
-        stored = found if found is not None else crc
-        yield Piece(name, at, known, stored or (None if known else 0), whole=method == 0)
-        pos = at + known
+        stored = crc if found is None else found
+        yield Piece(name, at, size, stored or (None if size else 0), whole=method == 0)
+        pos = at + size
         if found is not None:
-            head = os.pread(file, DESCRIPTOR + 4, pos)
-            pos += (
-                24
-                if head[24:28] in (b"PK\x03\x04", b"PK\x01\x02")
-                and head[16:20] not in (b"PK\x03\x04", b"PK\x01\x02")
-                else 16
-            )
+            pos += descriptor_size(os.pread(file, DESCRIPTOR + 4, pos))
 
 
 def _pickle(file: int, at: int, end: int) -> Document:
@@ -114,11 +108,10 @@ def _pickle(file: int, at: int, end: int) -> Document:
 
 def _expect(expected: dict[str, int], pickle: str, references: list[Persistent]) -> None:
     folder = pickle.removesuffix(".pkl")
-    for reference in references:
-        pid = reference.id
-        dtype = storage_dtype(pid)
-        if dtype and type(pid) is tuple:
-            expected[f"{folder}/{pid[2]}"] = storage_bytes(dtype, pid[4])
+    for each in references:
+        named = reference(each.id)
+        if named is not None:
+            expected[f"{folder}/{named[0]}"] = named[3]
 
 
 def _search(file: int, at: int, end: int) -> int | None:
@@ -139,21 +132,17 @@ def _search(file: int, at: int, end: int) -> int | None:
 def read_cut(path: Path) -> tuple[Content, list[Piece]]:
     """What an archive that lost its end still says, and the records that are left of it."""
     pieces = scan(path)
+    whole = {each.name: each for each in pieces if each.whole}
     content = Content("torch", cut=True)
-    by_name = {each.name: each for each in pieces}
     for piece in pieces:
         if piece.short.endswith(".pkl"):
-            storages = _CutStorages(path, piece, by_name)
+            storages = _CutStorages(path, piece, whole)
             with path.open("rb") as file:
                 file.seek(piece.at)
-                document = read_pickle(file.read(piece.size))
-            walk = content.add(document, storages, piece.name)
+                walk = content.add(read_pickle(file.read(piece.size)), storages, piece.name)
             if piece.short == "data.pkl" or content.tree is None:
                 content.tree = walk.tree
-            total, left = (
-                len(storages.wanted),
-                len(storages.wanted & {each.name for each in pieces if each.whole}),
-            )
+            left, total = len(storages.wanted & set(whole)), len(storages.wanted)
             content.notes.append(f"cut short: {left} of {total} storages are whole")
     if not any(piece.short.endswith(".pkl") for piece in pieces):
         content.notes.append("cut short: nothing says what its records are")
@@ -163,20 +152,17 @@ def read_cut(path: Path) -> tuple[Content, list[Piece]]:
 class _CutStorages(Storages):
     """The storages of a pickle in an archive that has no directory."""
 
-    def __init__(self, path: Path, pickle: Piece, pieces: dict[str, Piece]) -> None:
+    def __init__(self, path: Path, pickle: Piece, whole: dict[str, Piece]) -> None:
         super().__init__(path, pickle.at)
         self.folder = pickle.name.removesuffix(".pkl")
-        self.pieces = pieces
+        self.whole = whole
         self.wanted: set[str] = set()
 
-    def of(self, pid: object) -> tuple[Storage | None, str]:
-        """The storage of a persistent id, where its record is whole."""
-        dtype = storage_dtype(pid)
-        if not dtype or type(pid) is not tuple:
-            return None, ""
-        name = f"{self.folder}/{pid[2]}"
+    def find(self, key: str, device: str, nbytes: int) -> Storage | None:
+        """The record with this key, where it is whole."""
+        name = f"{self.folder}/{key}"
         self.wanted.add(name)
-        piece = self.pieces.get(name)
-        if piece is None or not piece.whole or piece.size != storage_bytes(dtype, pid[4]):
-            return None, dtype
-        return Storage(self.path, piece.short, piece.at, piece.size, device=str(pid[3]), crc=piece.crc), dtype
+        piece = self.whole.get(name)
+        if piece is None or piece.size != nbytes:
+            return None
+        return Storage(self.path, piece.short, piece.at, nbytes, device=device, crc=piece.crc)

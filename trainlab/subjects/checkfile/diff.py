@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from trainlab.progress import track
 from trainlab.subjects.checkfile.peek import Peek, peek
-from trainlab.subjects.checkfile.shown import brief
-from trainlab.subjects.checkfile.tensors import TensorInfo
-from trainlab.subjects.checkfile.values import PIECE, Reader
+from trainlab.subjects.checkfile.shown import brief, lines_html, listed
+from trainlab.subjects.checkfile.tensors import ITEM_BITS, TensorInfo
+from trainlab.subjects.checkfile.values import NUMBERS, PIECE, Reader
 
 __all__ = ["Change", "Diff", "diff"]
 
@@ -24,7 +24,7 @@ FLAT = 2000  # settings that are compared
 class Change:
     """How one tensor moved, in float64: the norms before and after, of the difference, and its largest entry.
 
-    ``moved`` is the share of elements that differ in any bit.
+    ``moved`` is the share of elements that differ in any bit. Norms are nan for dtypes that numpy cannot count with.
     """
 
     name: str
@@ -38,6 +38,13 @@ class Change:
     def relative(self) -> float:
         """The distance as a share of the norm before; infinite from zero."""
         return self.distance / self.before if self.before else math.inf if self.distance else 0.0
+
+    def __str__(self) -> str:
+        if math.isnan(self.distance):
+            return f"{self.name}: {self.moved:.3g} of its elements differ"
+        if not self.before:
+            return f"{self.name}: was zero, moved to a norm of {self.after:.4g}"
+        return f"{self.name}: moved by {self.relative:.3g} of its norm ({self.before:.4g} → {self.after:.4g})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,40 +83,27 @@ class Diff:
         )
 
     def __repr__(self) -> str:
-        lines = [f"{self.a} → {self.b}: {len(self.same)} tensors the same, {len(self.changed)} changed"]
-        lines[0] += (
-            f", {len(self.unknown)} not known without reading them (values=True)" if self.unknown else ""
-        )
-        for label, names in (
+        title = f"{self.a} → {self.b}: {len(self.same)} tensors the same, {len(self.changed)} changed"
+        if self.unknown:
+            title += f", {len(self.unknown)} not known without reading them (values=True)"
+        still = self.same if self.changed else ()
+        parts = (
             (f"only in {self.a}", self.only_a),
             (f"only in {self.b}", self.only_b),
-            ("never moved", self._still()),
-        ):
-            if names:
-                lines.append(
-                    f"  {label}: {', '.join(names[:8])}{f' … {len(names)} in all' if len(names) > 8 else ''}"
-                )
-        lines += [
-            f"  {name}: {before} → {after}" for name, (before, after) in list(self.reshaped.items())[:20]
-        ]
-        lines += [
-            f"  {name}: {brief(before)} → {brief(after)}"
-            for name, (before, after) in list(self.settings.items())[:30]
-        ]
+            ("never moved", still),
+        )
+        shapes = islice(self.reshaped.items(), 20)
+        settings = islice(self.settings.items(), 30)
         most = sorted(self.values, key=lambda each: -each.relative)[:10]
-        lines += [
-            f"  {each.name}: moved by {each.relative:.3g} of its norm ({each.before:.4g} → {each.after:.4g})"
-            for each in most
-        ]
-        return "\n".join(lines)
-
-    def _still(self) -> tuple[str, ...]:
-        return self.same if self.changed else ()
+        return "\n".join([
+            title,
+            *(f"  {label}: {listed(names, 8)}" for label, names in parts if names),
+            *(f"  {name}: {before} → {after}" for name, (before, after) in shapes),
+            *(f"  {name}: {brief(before)} → {brief(after)}" for name, (before, after) in settings),
+            *(f"  {each}" for each in most),
+        ])  # fmt: skip
 
     def _repr_html_(self) -> str:
-        from trainlab.markup import block, paragraph, table
-
-        title, *lines = repr(self).split("\n")
         rows = [
             {
                 "tensor": each.name,
@@ -120,10 +114,7 @@ class Diff:
             }
             for each in self.values
         ]
-        return block(
-            title,
-            [*(paragraph(line.strip()) for line in lines[: 60 - len(rows[:10])]), table(rows, limit=40)],
-        )
+        return lines_html(repr(self), rows)
 
 
 def diff(a: str | Path | Peek, b: str | Path | Peek, *, values: bool = False) -> Diff:
@@ -139,37 +130,43 @@ def diff(a: str | Path | Peek, b: str | Path | Peek, *, values: bool = False) ->
         SubjectError: One of them is missing or no checkpoint.
     """
     first, second = (each if isinstance(each, Peek) else peek(each) for each in (a, b))
-    both = [name for name in first.tensors if name in second.tensors]
-    reshaped: dict[str, tuple[str, str]] = {}
-    kept: list[str] = []
-    for name in both:
-        before, after = first.tensors[name], second.tensors[name]
-        if (before.shape, before.dtype) == (after.shape, after.dtype):
-            kept.append(name)
-        else:
-            reshaped[name] = (f"{before.dtype} {list(before.shape)}", f"{after.dtype} {list(after.shape)}")
-    known = {name: _same(first.tensors[name], second.tensors[name]) for name in kept}
+    x, y = first.tensors, second.tensors
+    both = [name for name in x if name in y]
+    known = {
+        name: _same(x[name], y[name])
+        for name in both
+        if (x[name].shape, x[name].dtype) == (y[name].shape, y[name].dtype)
+    }
     moves: list[Change] = []
     if values:
+        unread = [
+            name for name, same in known.items() if not same and _readable(x[name]) and _readable(y[name])
+        ]
         with Reader() as reader:
-            for name in track([name for name in kept if not known[name]], label="diff"):
-                if first.tensors[name].storage is None or second.tensors[name].storage is None:
-                    continue
-                move = _change(reader, first.tensors[name], second.tensors[name])
+            for name in track(unread, label="diff"):
+                move = _change(reader, x[name], y[name])
                 known[name] = move.moved == 0
                 moves += [move] if move.moved else []
     return Diff(
         first.path,
         second.path,
-        tuple(name for name in first.tensors if name not in second.tensors),
-        tuple(name for name in second.tensors if name not in first.tensors),
-        reshaped,
-        tuple(name for name in kept if known[name]),
-        tuple(name for name in kept if known[name] is False),
-        tuple(name for name in kept if known[name] is None),
+        tuple(name for name in x if name not in y),
+        tuple(name for name in y if name not in x),
+        {name: (_form(x[name]), _form(y[name])) for name in both if name not in known},
+        tuple(name for name, same in known.items() if same),
+        tuple(name for name, same in known.items() if same is False),
+        tuple(name for name, same in known.items() if same is None),
         _settings(first, second),
         tuple(moves),
     )
+
+
+def _form(info: TensorInfo) -> str:
+    return f"{info.dtype} {list(info.shape)}"
+
+
+def _readable(info: TensorInfo) -> bool:
+    return info.storage is not None and info.dtype in ITEM_BITS
 
 
 def _same(a: TensorInfo, b: TensorInfo) -> bool | None:
@@ -182,25 +179,21 @@ def _same(a: TensorInfo, b: TensorInfo) -> bool | None:
         return a.storage.data == b.storage.data
     if a.crc is None or b.crc is None or a.storage.big != b.storage.big:
         return None
-    same_view = (a.storage.nbytes, a.offset, a.stride) == (b.storage.nbytes, b.offset, b.stride)
-    if same_view:
-        whole = a.crc == b.crc
-        return whole or (False if a.whole else None)  # another part of the storage may be what differs
-    return False if a.whole and b.whole else None
+    if (a.storage.nbytes, a.offset, a.stride) != (b.storage.nbytes, b.offset, b.stride):
+        return False if a.whole and b.whole else None
+    # where both see a part of the storage, another part may be what differs
+    return True if a.crc == b.crc else False if a.whole else None
 
 
 def _change(reader: Reader, a: TensorInfo, b: TensorInfo) -> Change:
     """How far one tensor lies from the other, read piece by piece."""
     import numpy as np
 
-    before = after = distance = largest = 0.0
-    moved = count = 0
+    before = after = distance = largest = 0.0 if a.dtype in NUMBERS else math.nan
+    moved = 0
+    wide = np.complex128 if a.dtype.startswith("complex") else np.float64
     for x, y in _pieces(reader, a, b):
         moved += int(np.count_nonzero(_bits(x) != _bits(y)))
-        count += x.size
-        if x.dtype.kind not in "fciub":
-            continue
-        wide = np.complex128 if x.dtype.kind == "c" else np.float64
         u, v = x.astype(wide), y.astype(wide)
         with np.errstate(invalid="ignore", over="ignore"):
             gap = np.abs(v - u)
@@ -208,32 +201,20 @@ def _change(reader: Reader, a: TensorInfo, b: TensorInfo) -> Change:
             after += float(np.sum(np.abs(v) ** 2))
             distance += float(np.sum(gap**2))
             largest = max(largest, float(np.max(gap, initial=0.0)))
-    return Change(
-        a.name, math.sqrt(before), math.sqrt(after), math.sqrt(distance), largest, moved / max(count, 1)
-    )
+    share = moved / max(a.numel, 1)
+    return Change(a.name, math.sqrt(before), math.sqrt(after), math.sqrt(distance), largest, share)
 
 
 def _pieces(reader: Reader, a: TensorInfo, b: TensorInfo) -> Iterator[tuple[Any, Any]]:
     """Both tensors in pieces of a few megabytes; one that is a view is read whole."""
-    from dataclasses import replace
-
     step = PIECE // 16
-    if (
-        a.stride is not None
-        or b.stride is not None
-        or a.storage is None
-        or b.storage is None
-        or a.storage.text
-        or b.storage.text
-    ):
+    if any(each.stride is not None or (each.storage and each.storage.text) for each in (a, b)):
         yield reader.array(a).ravel(), reader.array(b).ravel()
         return
     for start in range(0, a.numel, step):
-        size = min(step, a.numel - start)
-        yield (
-            reader.array(replace(a, shape=(size,), offset=a.offset + start)),
-            reader.array(replace(b, shape=(size,), offset=b.offset + start)),
-        )
+        shape = (min(step, a.numel - start),)
+        x, y = (reader.array(replace(each, shape=shape, offset=each.offset + start)) for each in (a, b))
+        yield x, y
 
 
 def _bits(array: Any) -> Any:
@@ -246,26 +227,19 @@ def _bits(array: Any) -> Any:
 def _settings(a: Peek, b: Peek) -> dict[str, tuple[Any, Any]]:
     """The counters, configs and optimizer settings that differ."""
     x, y = (dict(islice(_flat_of(each), FLAT)) for each in (a, b))
-    missing = "(not there)"
-    names = dict.fromkeys([*x, *y])
-    return {
-        name: (x.get(name, missing), y.get(name, missing))
-        for name in names
-        if repr(x.get(name, missing)) != repr(y.get(name, missing))
-    }
+    pairs = {name: (x.get(name, "(not there)"), y.get(name, "(not there)")) for name in x | y}
+    return {name: pair for name, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}
 
 
 def _flat_of(peeked: Peek) -> Iterator[tuple[str, Any]]:
     yield from peeked.scalars.items()
     yield from _flat(peeked.config or {}, "config")
     for optimizer in peeked.optimizers:
-        yield from _flat(
-            {"kind": optimizer.kind, "steps": optimizer.steps, "groups": list(optimizer.groups)},
-            optimizer.name or "optimizer",
-        )
+        told = {"kind": optimizer.kind, "steps": optimizer.steps, "groups": list(optimizer.groups)}
+        yield from _flat(told, optimizer.name or "optimizer")
     for scheduler in peeked.schedulers:
-        yield f"{scheduler.name}.last_epoch", scheduler.last_epoch
-        yield f"{scheduler.name}.last_lr", scheduler.last_lr
+        yield f"{scheduler.name or 'scheduler'}.last_epoch", scheduler.last_epoch
+        yield f"{scheduler.name or 'scheduler'}.last_lr", scheduler.last_lr
 
 
 def _flat(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, Any]]:

@@ -1,102 +1,111 @@
-"""torch.distributed.checkpoint: a pickled ``.metadata`` and files in which each tensor is an archive of its own."""
+"""torch.distributed.checkpoint: a pickled ``.metadata`` and files in which each tensor is an archive of its own.
+
+Its tensors are listed by the metadata alone and verified, but not read: `torch.distributed.checkpoint.format_utils` makes
+one file of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainlab.subjects.checkfile.content import Content, Storages
 from trainlab.subjects.checkfile.inert import read_pickle
 from trainlab.subjects.checkfile.plain import Object
-from trainlab.subjects.checkfile.tensors import Storage, TensorInfo
+from trainlab.subjects.checkfile.stubs import brief
+from trainlab.subjects.checkfile.tensors import Storage, TensorInfo, layout
 from trainlab.subjects.checkfile.torchzip import read_zip
 from trainlab.subjects.checkfile.wrong import damaged
 from trainlab.subjects.checkfile.zipped import Archive
 
-__all__ = ["read_distributed", "storage_files"]
-
+__all__ = ["Place", "find_places", "read_distributed"]
 
 VALUE = 100_000  # bytes; what is longer and no tensor is not read
 
 
-def storage_files(folder: Path) -> list[Path]:
-    """The files that hold its tensors."""
-    return sorted(folder.glob("*.distcp")) or sorted(folder.glob("*.safetensors"))
+class Place(NamedTuple):
+    """Where a value of the checkpoint lies: an archive inside a file. A tensor in chunks has several."""
+
+    name: str
+    file: Path
+    offset: int
+    length: int
 
 
 def read_distributed(folder: Path) -> Content:
-    """Every tensor of a folder, by its metadata alone.
+    """Every tensor of a folder, and the plain values beside them.
 
     The pickle is `torch.distributed.checkpoint.metadata.Metadata`: a dict of names to sizes and chunks, and one of
-    (name, offset) to (file, offset, length). ``tree["places"]`` has those as name → (file, offset, length).
+    (name, offset) to (file, offset, length).
+
+    Raises:
+        SubjectError: The metadata is damaged.
     """
-    raw = (folder / ".metadata").read_bytes()
-    document = read_pickle(raw)
-    content = Content("torch.distributed", tree={})
-    metadata = content.add(document, Storages(folder / ".metadata", 0)).tree
-    if not isinstance(metadata, Object) or not isinstance(metadata.get("state_dict_metadata"), Mapping):
-        raise damaged(folder / ".metadata", "it does not say what is in the checkpoint")
-    places = _places(document.root)
+    file = folder / ".metadata"
+    document = read_pickle(file.read_bytes())
+    content = Content("torch.distributed")
+    metadata = content.add(document, Storages(file, 0)).tree
+    entries = metadata.get("state_dict_metadata") if isinstance(metadata, Object) else None
+    if not isinstance(entries, Mapping):
+        raise damaged(file, "it does not say what is in the checkpoint")
+    places: dict[str, list[Place]] = {}
+    for place in _places(document.root, folder):
+        places.setdefault(place.name, []).append(place)
     content.tensors = {}
-    for name, entry in metadata["state_dict_metadata"].items():
+    for name, entry in entries.items():
         if isinstance(entry, Object) and "size" in entry:
-            _add_tensor(content, folder, str(name), entry, places)
-    content.tree = _nested(content.tensors) | {"places": places}
-    _say_missing(content, folder, places)
-    if not content.cut:
-        _add_values(content, folder, places)
+            try:
+                content.tensors[str(name)] = _tensor(str(name), entry, places.get(str(name), ()))
+            except (ValueError, TypeError):
+                content.notes.append(f"the entry of {brief(name)} cannot be read")
+    content.tree = _nested(content.tensors)
+    content.notes += _missing([each for found in places.values() for each in found])
+    content.cut = bool(content.notes)
+    for name, found in () if content.cut else places.items():
+        if (
+            name not in content.tensors
+            and found[0].length < VALUE
+            and name.partition(".")[0] not in content.tensors
+        ):
+            with Archive(*found[0][1:]) as archive:  # epoch, or a group's settings
+                content.tree[name] = read_zip(found[0].file, archive, depth=1).tree
     return content
 
 
-def _add_tensor(
-    content: Content,
-    folder: Path,
-    name: str,
-    entry: Mapping[str, Any],
-    places: Mapping[str, tuple[str, int, int]],
-) -> None:
-    properties = entry.get("properties")
-    dtype = "float32"
+def find_places(folder: Path) -> list[Place]:
+    """The archives in the files of a checkpoint."""
+    return _places(read_pickle((folder / ".metadata").read_bytes()).root, folder)
+
+
+def _tensor(name: str, entry: Mapping[str, Any], places: Sequence[Place]) -> TensorInfo:
+    properties, dtype = entry.get("properties"), "float32"
     if isinstance(properties, Object):  # a dataclass whose state is a tuple: dtype first
         state = properties.get("state", properties.get("dtype"))
-        dtype = str(state[0] if isinstance(state, (list, tuple)) and state else state)
-    chunks = entry.get("chunks")
-    keys = [each for each in places if each == name or each.startswith(f"{name}#")]
+        dtype = brief(state[0] if isinstance(state, (list, tuple)) and state else state)
     storage = None
-    if len(keys) == 1:
-        file, offset, length = places[keys[0]]
-        storage = Storage(folder / file, f"{file} at {offset}", -1, length)
-    shape = tuple(each for each in entry["size"] if isinstance(each, int))
-    kind = f"in {len(chunks)} chunks" if isinstance(chunks, (list, tuple)) and len(chunks) > 1 else "tensor"
-    content.tensors[name] = TensorInfo(name, dtype.removeprefix("torch."), shape, storage, kind=kind)
+    if len(places) == 1:
+        _, file, offset, length = places[0]
+        storage = Storage(file, f"{file.name} at {offset}", -1, length)
+    kind = f"in {len(places)} chunks" if len(places) > 1 else "tensor"
+    shape, _, _ = layout(entry["size"])
+    return TensorInfo(name, dtype.removeprefix("torch."), shape, storage, kind=kind)
 
 
-def _places(root: Any) -> dict[str, tuple[str, int, int]]:
-    """Where each tensor lies: the keys of ``storage_data`` are records of (fqn, offset, index), so the stubs are read."""
-    found: dict[str, tuple[str, int, int]] = {}
-    state = root.states[-1] if getattr(root, "states", ()) else {}
-    data = state.get("storage_data") if isinstance(state, dict) else None
+def _places(root: Any, folder: Path) -> list[Place]:
+    """The keys of ``storage_data`` are records of (fqn, offset, index), so the stubs are read."""
+    found: list[Place] = []
+    data = _state(root).get("storage_data")
     for key, info in data.items() if isinstance(data, dict) else ():
-        index, place = _fields(key), _fields(info)
-        path, offset, length = place.get("relative_path"), place.get("offset"), place.get("length")
-        if isinstance(path, str) and isinstance(offset, int) and isinstance(length, int) and "/" not in path:
-            name = str(index.get("fqn"))
-            found[name if name not in found else f"{name}#{len(found)}"] = (path, offset, length)
+        name, place = _state(key).get("fqn"), _state(info)
+        path, offset, length = (place.get(each) for each in ("relative_path", "offset", "length"))
+        if type(path) is str and "/" not in path and type(offset) is int and type(length) is int:
+            found.append(Place(brief(name, 1000), folder / path, offset, length))
     return found
 
 
-def _add_values(content: Content, folder: Path, places: Mapping[str, tuple[str, int, int]]) -> None:
-    """Adds what is no tensor, epoch or a group's settings: small archives among the tensors' files."""
-    for name, (file, offset, length) in places.items():
-        if name not in content.tensors and length < VALUE and name.partition(".")[0] not in content.tensors:
-            with Archive(folder / file, offset, length) as archive:
-                content.tree[name] = read_zip(folder / file, archive, depth=1).tree
-
-
-def _fields(call: Any) -> dict[str, Any]:
-    states = getattr(call, "states", ())
-    return next((each for each in states if isinstance(each, dict)), {})
+def _state(call: Any) -> dict[str, Any]:
+    return next((each for each in getattr(call, "states", ()) if isinstance(each, dict)), {})
 
 
 def _nested(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
@@ -104,24 +113,23 @@ def _nested(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, info in tensors.items():
         head, _, rest = name.partition(".")
-        if rest:
-            inner = made.setdefault(head, {})
-            if isinstance(inner, dict):
-                inner[rest] = info
-        else:
+        if not rest:
             made[head] = info
+        elif isinstance(inner := made.setdefault(head, {}), dict):
+            inner[rest] = info
     return made
 
 
-def _say_missing(content: Content, folder: Path, places: Mapping[str, tuple[str, int, int]]) -> None:
-    ends: dict[str, int] = {}
-    for file, offset, length in places.values():
-        ends[file] = max(ends.get(file, 0), offset + length)
-    for file, end in sorted(ends.items()):
-        path = folder / file
-        if not path.is_file():
-            content.notes.append(f"{file} is missing")
-            content.cut = True
-        elif path.stat().st_size < end:
-            content.notes.append(f"{file} is cut short: {path.stat().st_size} of {end} bytes")
-            content.cut = True
+def _missing(places: Sequence[Place]) -> list[str]:
+    """The files that are not there, or end before what lies in them."""
+    ends: dict[Path, int] = {}
+    for place in places:
+        ends[place.file] = max(ends.get(place.file, 0), place.offset + place.length)
+    sizes = {file: file.stat().st_size if file.is_file() else None for file in sorted(ends)}
+    return [
+        f"{file.name} is missing"
+        if size is None
+        else f"{file.name} is cut short: {size} of {ends[file]} bytes"
+        for file, size in sizes.items()
+        if size is None or size < ends[file]
+    ]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trainlab.subjects.checkfile.known import PATHS
 from trainlab.subjects.checkfile.stubs import Call, Document, Name
 
 __all__ = ["Global", "Grade", "global_names", "grade", "worst"]
@@ -41,8 +42,15 @@ class Global:
         return f"{self.name} ({self.grade})"
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # What weights-only loading allows by default: torch/_weights_only_unpickler.py, _get_allowed_globals (torch 2.13).
-_KINDS = "BFloat16 Bool Byte Char Double Float Half Int Long Short ComplexDouble ComplexFloat QInt32 QInt8 QUInt2x4 QUInt4x2 QUInt8"
+_KINDS = [
+    "BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short", "ComplexDouble", "ComplexFloat",
+    "QInt32", "QInt8", "QUInt2x4", "QUInt4x2", "QUInt8",
+]  # fmt: skip
 _DTYPES = (
     "bfloat16 bool complex128 complex32 complex64 float16 float32 float64 float4_e2m1fn_x2 float8_e4m3fn float8_e4m3fnuz "
     "float8_e5m2 float8_e5m2fnuz float8_e8m0fnu bits16 bits1x8 bits2x4 bits4x2 bits8 int16 int32 int64 int8 uint16 uint32 "
@@ -50,181 +58,87 @@ _DTYPES = (
     "quint4x2 quint8 per_channel_affine per_channel_affine_float_qparams per_channel_symmetric per_tensor_affine "
     "per_tensor_symmetric"
 )
+_REBUILT = (
+    "tensor tensor_v2 tensor_v3 parameter parameter_with_state qtensor sparse_tensor nested_tensor wrapper_subclass "
+    "meta_tensor_no_storage device_tensor_from_cpu_tensor device_tensor_from_numpy"
+)
+_TENSORS = [f"{kind}Tensor" for kind in _KINDS[:10]]
 _ALLOWED: dict[str, frozenset[str]] = {
     "_codecs": frozenset({"encode"}),
     "builtins": frozenset({"bytearray", "complex", "set"}),
     "collections": frozenset({"Counter", "OrderedDict"}),
-    "torch": frozenset(
-        [*_DTYPES.split(), "Size", "Tensor", "device"]
-        + [f"{kind}Storage" for kind in _KINDS.split()]
-        + [f"{kind}Tensor" for kind in _KINDS.split()[:10]]
-    ),
-    "torch.cuda": frozenset(
-        f"{kind}{what}" for kind in _KINDS.split()[:12] for what in ("Storage", "Tensor")
-    ),
-    "torch.sparse": frozenset(f"{kind}Tensor" for kind in _KINDS.split()[:10]),
-    "torch.cuda.sparse": frozenset(f"{kind}Tensor" for kind in _KINDS.split()[:10]),
+    "torch": frozenset([*_DTYPES.split(), "Size", "Tensor", "device", *_TENSORS, *(f"{kind}Storage" for kind in _KINDS)]),
+    "torch.cuda": frozenset(f"{kind}{what}" for kind in _KINDS[:12] for what in ("Storage", "Tensor")),
+    "torch.sparse": frozenset(_TENSORS),
+    "torch.cuda.sparse": frozenset(_TENSORS),
     "torch._tensor": frozenset({"_rebuild_from_type_v2"}),
-    "torch._utils": frozenset(
-        f"_rebuild_{what}"
-        for what in [
-            "tensor",
-            "tensor_v2",
-            "tensor_v3",
-            "parameter",
-            "parameter_with_state",
-            "qtensor",
-            "sparse_tensor",
-            "nested_tensor",
-            "wrapper_subclass",
-            "meta_tensor_no_storage",
-            "device_tensor_from_cpu_tensor",
-            "device_tensor_from_numpy",
-        ]
-    ),
+    "torch._utils": frozenset(f"_rebuild_{what}" for what in _REBUILT.split()),
     "torch.nn.parameter": frozenset({"Parameter"}),
     "torch.serialization": frozenset({"_get_layout"}),
     "torch.storage": frozenset({"TypedStorage", "UntypedStorage"}),
-}
+}  # fmt: skip
 
-# The standard library's plain values: they do nothing when they are made, or only hold what is inside.
+# The standard library's plain values: they do nothing when they are made, or only hold what is inside. What a partial
+# would call is graded by itself, and so is calling it.
 _PLAIN_STDLIB: dict[str, frozenset[str]] = {
-    "argparse": frozenset({"Namespace"}),
-    "array": frozenset({"array", "_array_reconstructor"}),
-    "builtins": frozenset(
-        [
-            "object",
-            "int",
-            "float",
-            "str",
-            "bool",
-            "bytes",
-            "list",
-            "tuple",
-            "dict",
-            "frozenset",
-            "slice",
-            "range",
-            "NoneType",
-            "Ellipsis",
-            "NotImplemented",
-            "Exception",
-            "ValueError",
-            "TypeError",
-            "KeyError",
-            "RuntimeError",
-        ]
-    ),
-    "collections": frozenset({"defaultdict", "deque", "ChainMap", "UserDict", "UserList"}),
-    "copyreg": frozenset({"_reconstructor", "__newobj__", "__newobj_ex__"}),
-    "datetime": frozenset({"datetime", "date", "time", "timedelta", "timezone"}),
-    "decimal": frozenset({"Decimal"}),
-    "enum": frozenset({"Enum", "IntEnum", "StrEnum", "Flag"}),
-    "fractions": frozenset({"Fraction"}),
-    "functools": frozenset({"partial"}),  # what it would call is graded by itself, and so is calling it
-    "logging": frozenset({"getLogger", "Logger"}),
-    "pathlib": frozenset(
-        {"Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"}
-    ),
-    "pathlib._local": frozenset(
-        {"Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"}
-    ),
-    "random": frozenset({"Random"}),
-    "re": frozenset({"_compile"}),
-    "types": frozenset({"SimpleNamespace", "MappingProxyType", "NoneType", "GenericAlias"}),
-    "typing": frozenset({"Any", "Union", "Optional", "List", "Dict", "Tuple"}),
-    "uuid": frozenset({"UUID", "SafeUUID"}),
-    "zoneinfo": frozenset({"ZoneInfo._unpickle"}),
+    module: _words(names)
+    for module, names in {
+        "argparse": "Namespace",
+        "array": "array _array_reconstructor",
+        "builtins": "object int float str bool bytes list tuple dict frozenset slice range NoneType Ellipsis NotImplemented "
+        "Exception ValueError TypeError KeyError RuntimeError",
+        "collections": "defaultdict deque ChainMap UserDict UserList",
+        "copyreg": "_reconstructor __newobj__ __newobj_ex__",
+        "datetime": "datetime date time timedelta timezone",
+        "decimal": "Decimal",
+        "enum": "Enum IntEnum StrEnum Flag",
+        "fractions": "Fraction",
+        "functools": "partial",
+        "logging": "getLogger Logger",
+        "pathlib": " ".join(PATHS),
+        "pathlib._local": " ".join(PATHS),
+        "random": "Random",
+        "re": "_compile",
+        "types": "SimpleNamespace MappingProxyType NoneType GenericAlias",
+        "typing": "Any Union Optional List Dict Tuple",
+        "uuid": "UUID SafeUUID",
+        "zoneinfo": "ZoneInfo._unpickle",
+    }.items()
 }
 
 # Libraries' ways to run, import or load: a prefix of the dotted name, up to a dot.
-_GADGETS = (
-    "IPython", "_pytest", "aiohttp", "boto3", "cloudpickle", "dask", "dill", "distutils", "fabric", "fire", "fsspec",
-    "httpx", "huggingface_hub", "idlelib", "invoke", "jinja2", "joblib", "lib2to3", "mako", "nbconvert", "numba",
-    "numpy.ctypeslib", "numpy.distutils", "numpy.f2py", "numpy.load", "numpy.testing", "numpy.lib.npyio", "numpy.memmap",
-    "pandas.compat.pickle_compat", "pandas.eval", "pandas.io.pickle", "pandas.read_pickle", "paramiko", "pexpect", "pip",
-    "pkg_resources", "psutil", "ptyprocess", "pydash", "pytest", "requests", "setuptools", "sh", "skops", "sympy.parsing",
-    "sympy.sympify", "sympy.core.sympify", "torch._C._jit", "torch._dynamo.guards", "torch._inductor", "torch.compile",
-    "torch._jit_internal", "torch.classes.load_library", "torch.distributed.elastic", "torch.distributed.launch",
-    "torch.distributed.rpc", "torch.distributed.run", "torch.fx", "torch.hub", "torch.jit", "torch.load", "torch.ops",
-    "torch.package", "torch.serialization.load", "torch.storage._load_from_bytes", "torch.testing",
-    "torch.utils._config_module", "torch.utils.bottleneck", "torch.utils.collect_env",
-    "torch.utils.cpp_extension", "torch.utils.data.datapipes", "torch.utils.model_zoo", "triton", "urllib3", "wheel",
-    "xonsh", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "zmq", "paddle.load", "mlflow", "tensorflow.io",
-)  # fmt: skip
+_GADGETS = tuple(
+    f"{gadget}."
+    for gadget in _words(
+        "IPython _pytest aiohttp boto3 cloudpickle dask dill distutils fabric fire fsspec httpx huggingface_hub "
+        "idlelib invoke jinja2 joblib lib2to3 mako nbconvert numba numpy.ctypeslib numpy.distutils numpy.f2py "
+        "numpy.load numpy.testing numpy.lib.npyio numpy.memmap pandas.compat.pickle_compat pandas.eval "
+        "pandas.io.pickle pandas.read_pickle paramiko pexpect pip pkg_resources psutil ptyprocess pydash pytest "
+        "requests setuptools sh skops sympy.parsing sympy.sympify sympy.core.sympify torch._C._jit "
+        "torch._dynamo.guards torch._inductor torch.compile torch._jit_internal torch.classes.load_library "
+        "torch.distributed.elastic torch.distributed.launch torch.distributed.rpc torch.distributed.run torch.fx "
+        "torch.hub torch.jit torch.load torch.ops torch.package torch.serialization.load "
+        "torch.storage._load_from_bytes torch.testing torch.utils._config_module torch.utils.bottleneck "
+        "torch.utils.collect_env torch.utils.cpp_extension torch.utils.data.datapipes torch.utils.model_zoo "
+        "triton urllib3 wheel xonsh yaml.load yaml.unsafe_load yaml.full_load zmq paddle.load mlflow "
+        "tensorflow.io"
+    )
+)
 # of Python 2, of later or earlier 3s, or not listed among the standard modules
-_OTHER_STDLIB = (
-    "__builtin__",
-    "test",
-    "_pyrepl",
-    "commands",
-    "cPickle",
-    "httplib",
-    "urllib2",
-    "popen2",
-    "imp",
-    "asyncore",
-    "nntplib",
-    "telnetlib",
+_OTHER_STDLIB = _words(
+    "__builtin__ test _pyrepl commands cPickle httplib urllib2 popen2 imp asyncore nntplib telnetlib"
 )
 
 # In whatever module they are found: often imported there from somewhere worse.
-_RUNNERS = frozenset(
-    [
-        "system",
-        "popen",
-        "exec",
-        "eval",
-        "execfile",
-        "execv",
-        "execve",
-        "execvp",
-        "spawn",
-        "spawnl",
-        "spawnv",
-        "check_output",
-        "check_call",
-        "getoutput",
-        "getstatusoutput",
-        "run_code",
-        "run_path",
-        "run_module",
-        "runcode",
-        "runstring",
-        "runctx",
-        "runsource",
-        "exec_module",
-        "load_module",
-        "import_module",
-        "__import__",
-        "compile",
-        "open",
-        "fdopen",
-        "urlopen",
-        "urlretrieve",
-        "unlink",
-        "rmtree",
-        "remove",
-        "startfile",
-        "loads",
-        "Popen",
-        "FileIO",
-        "CDLL",
-        "getattr",
-        "setattr",
-        "delattr",
-        "globals",
-        "locals",
-        "vars",
-        "input",
-        "breakpoint",
-        "exit",
-        "_exit",
-        "apply",
-        "load_library",
-        "resolve_name",
-    ]
+_RUNNERS = _words(
+    "system popen exec eval execfile execv execve execvp spawn spawnl spawnv check_output check_call getoutput "
+    "getstatusoutput run_code run_path run_module runcode runstring runctx runsource exec_module load_module "
+    "import_module __import__ compile open fdopen urlopen urlretrieve unlink rmtree remove startfile loads Popen FileIO "
+    "CDLL getattr setattr delattr globals locals vars input breakpoint exit _exit apply load_library resolve_name"
 )
+
+# standard modules that others import at their top, so that their name alone is a way in
+_MODULES = _words("os sys subprocess builtins pickle importlib shutil socket io runpy ctypes types inspect")
 
 
 def grade(module: str, name: str) -> Grade:
@@ -233,16 +147,15 @@ def grade(module: str, name: str) -> Grade:
         return Grade.HARMLESS
     if module.startswith(
         "__torch__."
-    ):  # TorchScript's own types: its loader compiles them and imports nothing
+    ):  # TorchScript's own types: its loader compiles them, and imports nothing
         return Grade.HARMLESS
     parts = name.split(".")
     root = module.partition(".")[0]
     if root in sys.stdlib_module_names or root in _OTHER_STDLIB:
         return Grade.NEEDS_ALLOWING if name in _PLAIN_STDLIB.get(module, ()) else Grade.DANGEROUS
-    full = f"{module}.{name}."
     if module == "torch.jit._pickle":  # typed lists inside TorchScript archives
         return Grade.NEEDS_ALLOWING
-    if any(full.startswith(f"{gadget}.") for gadget in _GADGETS):
+    if f"{module}.{name}.".startswith(_GADGETS):
         return Grade.DANGEROUS
     # a dotted name walks attributes: torch.serialization + "os.system" is os.system
     stray = any(
@@ -252,26 +165,6 @@ def grade(module: str, name: str) -> Grade:
     )
     dunder = any(part.startswith("__") and part.endswith("__") for part in parts)
     return Grade.DANGEROUS if stray or dunder or parts[-1] in _RUNNERS else Grade.NEEDS_ALLOWING
-
-
-# standard modules that others import at their top, so that their name alone is a way in
-_MODULES = frozenset(
-    [
-        "os",
-        "sys",
-        "subprocess",
-        "builtins",
-        "pickle",
-        "importlib",
-        "shutil",
-        "socket",
-        "io",
-        "runpy",
-        "ctypes",
-        "types",
-        "inspect",
-    ]
-)
 
 
 def global_names(document: Document, record: str = "") -> list[Global]:
@@ -285,11 +178,8 @@ def global_names(document: Document, record: str = "") -> list[Global]:
 
 def _member_grade(document: Document, module: str, name: str) -> Grade:
     """The grade of a name; ``getattr(Colour, "RED")``, as Python 3.11 pickles an enum, is no way into a module."""
-    if (
-        (module, name) == ("builtins", "getattr")
-        and document.lookups
-        and all(map(_is_member, document.lookups))
-    ):
+    asked = document.lookups if (module, name) == ("builtins", "getattr") else []
+    if asked and all(map(_is_member, asked)):
         return Grade.NEEDS_ALLOWING
     return grade(module, name)
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from mmap import mmap
+from operator import itemgetter
 from typing import Any
 
 from trainlab.subjects.checkfile.rare import RARE
-from trainlab.subjects.checkfile.stubs import Blob, Call, Document, Name, Opaque, Persistent, safe_key
+from trainlab.subjects.checkfile.stubs import Blob, Call, Document, Name, Opaque, Persistent, brief, safe_key
 
 __all__ = ["BLOB", "STEPS", "read_pickle", "read_rest"]
 
@@ -53,16 +54,13 @@ class Broken(Exception):  # noqa: N818 - never leaves this module
     """The pickle cannot go on."""
 
 
-def read_pickle(
-    data: bytes | mmap, start: int = 0, stop: int | None = None, *, steps: int = STEPS
-) -> Document:
+def read_pickle(data: bytes | mmap, start: int = 0, stop: int | None = None) -> Document:
     """Reads one pickle, from its first opcode to its STOP.
 
     Args:
         data: The bytes that hold it.
         start: Where it begins.
         stop: Where it must end; None takes the end of ``data``.
-        steps: The most opcodes to read.
 
     Returns:
         A `Document`; a damaged or hostile pickle gives one too, with ``broken`` telling what happened.
@@ -70,7 +68,7 @@ def read_pickle(
     machine = Machine(data, start, len(data) if stop is None else stop)
     document = machine.document
     try:
-        document.root = machine.run(steps)
+        document.root = machine.run()
     except Broken as error:
         document.broken = str(error)
     except IndexError:
@@ -118,13 +116,13 @@ class Machine:
         self.rebuild = Name("", "")  # torch's, once the pickle has asked for it
         self.tensors = 0
 
-    def run(self, steps: int) -> Any:  # noqa: PLR0915 - one loop over the opcodes
+    def run(self) -> Any:  # noqa: PLR0915 - one loop over the opcodes
         # local names and no method calls: this loop is what a peek costs
         data, stack, marks, memo = self.data, self.stack, self.marks, self.memo
         push, rare = stack.append, RARE
         pos = self.pos
         try:
-            for _ in range(steps):
+            for _ in range(STEPS):
                 op = data[pos]
                 pos += 1
                 if op == 0x71:  # BINPUT
@@ -210,8 +208,8 @@ class Machine:
                         raise Broken("it is cut short")
         finally:
             self.pos = pos  # where it broke off, if it did
-        self.odd(f"whatever comes after {steps} steps")
-        raise Broken(f"it is longer than {steps} steps")
+        self.odd(f"whatever comes after {STEPS} steps")
+        raise Broken(f"it is longer than {STEPS} steps")
 
     def tensor(self, pos: int) -> int:
         """Does at one go what the opcodes of a tensor do, if they are exactly torch's; gives where they end, else 0."""
@@ -224,34 +222,36 @@ class Machine:
          shape, put_shape, stride, put_stride, grad, hooks, *puts) = match.groups(b"")  # fmt: skip
         raw = b"".join((put, put_id, put_shape, put_stride, *puts))
         places = raw if short else (_U32X7 if shape else _U32X5)(raw)
-        of, where, ordered = memo.get(_index(kind)), memo.get(_index(device)), memo.get(_index(hooks))
+        try:
+            word, of, where, ordered = _fetch(storage, kind, device, hooks)(memo)
+        except KeyError:
+            return 0
         if (
-            memo.get(_index(storage)) != "storage"
-            or type(of) is not Name
+            type(of) is not Name
             or type(where) is not str
+            or word != "storage"
             or ordered is not self.known.get(_HOOKS)
             or length[0] != len(key)
             or not memo.keys().isdisjoint(places)  # else what was looked up may be overwritten on the way
             or max(places) > self.stop - self.start
         ):
             return 0
-        memo[places[0]] = name = str(key, "ascii")
-        memo[places[1]] = pid = ("storage", of, name, where, _integers(numel)[0])
+        name = str(key, "ascii")
+        pid = ("storage", of, name, where, _integers(numel)[0])
         sizes, steps = _integers(shape), _integers(stride)
-        if shape:
-            memo[places[2]], memo[places[3]] = sizes, steps
-        memo[places[-3]] = made = Call(ordered, ())
-        reference = Persistent(pid)
+        reference, made = Persistent(pid), Call(ordered, ())
         self.document.references.append(reference)
-        memo[places[-2]] = args = (reference, _integers(offset)[0], sizes, steps, grad == b"\x88", made)
-        memo[places[-1]] = self.stack[-1] = Call(self.rebuild, args)
+        args = (reference, _integers(offset)[0], sizes, steps, grad == b"\x88", made)
+        self.stack[-1] = Call(self.rebuild, args)
+        kept = (name, pid, sizes, steps, made, args, self.stack[-1])
+        memo.update(zip(places, kept if shape else kept[:2] + kept[4:], strict=True))
         self.tensors += 1
         return match.end()
 
     # --- pieces
 
     def take(self, size: int) -> bytes:
-        if size > self.stop - self.pos:
+        if not 0 <= size <= self.stop - self.pos:
             raise Broken("it is cut short")
         self.pos += size
         return self.data[self.pos - size : self.pos]
@@ -262,10 +262,8 @@ class Machine:
             raise Broken("a line in it has no end")
         return self.take(end + 1 - self.pos)[:-1]
 
-    def number(self, form: Callable[..., tuple[int]], size: int) -> int:
-        value = form(self.data, self.pos)[0]
-        self.pos += size
-        return int(value)
+    def number(self, size: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self.take(size), "little", signed=signed)
 
     def marked(self) -> list[Any]:
         mark = self.marks.pop()
@@ -288,12 +286,11 @@ class Machine:
 
     def integer(self, size: int) -> None:
         raw = self.take(size)
-        huge = size > BIG_INTEGER
-        if huge:
+        if size > BIG_INTEGER:
             self.odd(f"an integer of {size} bytes")
-        self.stack.append(
-            Opaque(f"integer of {size} bytes") if huge else int.from_bytes(raw, "little", signed=True)
-        )
+            self.stack.append(Opaque(f"integer of {size} bytes"))
+        else:
+            self.stack.append(int.from_bytes(raw, "little", signed=True))
 
     def odd(self, text: str) -> None:
         if len(self.document.odd) < 100:
@@ -302,7 +299,7 @@ class Machine:
     def name(self, module: object, name: object) -> Name:
         if type(module) is not str or type(name) is not str:
             self.odd("a name that is computed while loading")
-            module, name = str(module)[:80], str(name)[:80]
+            module, name = brief(module), brief(name)
         key = (module[:300], name[:300])
         if self.protocol < 3:
             from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -318,14 +315,13 @@ class Machine:
 
     def call(self, of: object, args: object, kwargs: object = None) -> Call:
         if type(of) is not Name:
-            self.odd(
-                f"a call of what {of!r:.80} gave"
-                if isinstance(of, Call)
-                else f"a call of {type(of).__name__}"
-            )
+            self.odd(f"a call of {f'what {of!r:.80} gave' if type(of) is Call else type(of).__name__}")
         elif of.name == "getattr" and type(args) is tuple:
             self.document.lookups.append(args)
-        return Call(of, args, kwargs)
+        call = Call(of, args)
+        if kwargs is not None:
+            call.kwargs = kwargs
+        return call
 
     def remember(self, index: int) -> None:
         if index > self.stop - self.start:
@@ -340,10 +336,10 @@ class Machine:
         self.document.references.append(reference)
         return reference
 
-    def put(self, target: object, pairs: list[tuple[Any, Any]]) -> None:
+    def put(self, target: object, pairs: Iterable[tuple[Any, Any]]) -> None:
         if type(target) is dict:
             for key, value in pairs:
-                target[safe_key(key)] = value
+                target[key if type(key) is str else safe_key(key)] = value
         elif isinstance(target, Call):
             target.entries = target.entries or []
             target.entries.extend(pairs)
@@ -363,9 +359,9 @@ class Machine:
 
 
 @lru_cache(1024)
-def _index(raw: bytes) -> int:
-    """The place in memory that BINGET or LONG_BINGET reads."""
-    return int.from_bytes(raw[1:], "little")
+def _fetch(*gets: bytes) -> Callable[[dict[int, Any]], tuple[Any, ...]]:
+    """Gets from the memory what some BINGET or LONG_BINGET push."""
+    return itemgetter(*(int.from_bytes(each[1:], "little") for each in gets))
 
 
 @lru_cache(1024)

@@ -7,15 +7,15 @@ then each storage: an 8-byte count and its bytes (`torch.serialization._legacy_s
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from trainlab.subjects.checkfile.content import Content, Storages, storage_dtype
+from trainlab.subjects.checkfile.content import Content, Storages, reference
 from trainlab.subjects.checkfile.inert import read_pickle, read_rest
-from trainlab.subjects.checkfile.stubs import Document, Name
-from trainlab.subjects.checkfile.tensors import ITEM_BITS, STORAGES, Storage, TensorInfo, contiguous
+from trainlab.subjects.checkfile.stubs import Document, brief
+from trainlab.subjects.checkfile.tensors import ITEM_BITS, STORAGES, Storage, TensorInfo, layout
 
 __all__ = ["MAGIC", "read_pickles", "read_tar"]
 
@@ -27,20 +27,18 @@ def read_pickles(path: Path) -> Content:
 
     Every pickle is read, also those that torch would not come to: loading runs them from the first on.
     """
-    size = path.stat().st_size
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         first = read_pickle(data)
-        if first.root != MAGIC or first.broken:
-            return _plain(path, data, first, size)
+        if type(first.root) is not int or first.root != MAGIC or first.broken:
+            return _plain(path, data, first)
         content = Content("torch-legacy")
         documents = [first]
-        while len(documents) < 5 and not documents[-1].broken and documents[-1].end < size:
+        while len(documents) < 5 and not documents[-1].broken and documents[-1].end < len(data):
             documents.append(read_pickle(data, documents[-1].end))
         storages = _LegacyStorages(path, documents[2].end if len(documents) > 2 else 0)
         if len(documents) == 5 and not documents[4].broken:
-            storages.lay_out(documents[3], documents[4], size)
+            storages.lay_out(documents[3], documents[4], data)
         else:
-            content.cut = True
             content.notes.append("cut short: the file ends before its tensors begin")
         for number, document in enumerate(documents):
             if number == 3:
@@ -48,12 +46,12 @@ def read_pickles(path: Path) -> Content:
             else:
                 content.add(document, Storages(path, 0), prefix=f"header.{number}")
         if storages.missing:
-            content.cut = True
             content.notes.append(f"cut short: {storages.missing} of {storages.count} storages are not whole")
+        content.cut = any(note.startswith("cut short") for note in content.notes)
     return content
 
 
-def _plain(path: Path, data: mmap.mmap, first: Document, size: int) -> Content:
+def _plain(path: Path, data: mmap.mmap, first: Document) -> Content:
     """A file of pickles that torch did not write; a `torch.save` inside a pickle stays the bytes it is."""
     content = Content("pickle")
     content.tree = content.add(first, Storages(path, 0)).tree
@@ -61,8 +59,8 @@ def _plain(path: Path, data: mmap.mmap, first: Document, size: int) -> Content:
     for start, document in read_rest(data, first.end) if not first.broken else ():
         content.add(document, Storages(path, start), prefix=f"pickle at {start}")
         end = document.end
-    if end < size and not first.broken:
-        content.notes.append(f"{size - end} bytes follow the pickle")
+    if end < len(data) and not first.broken:
+        content.notes.append(f"{len(data) - end} bytes follow the pickle")
     return content
 
 
@@ -74,47 +72,29 @@ class _LegacyStorages(Storages):
         self.count = 0
         self.missing = 0
         self._places: dict[str, tuple[int, int]] = {}
-        self._found: dict[str, Storage] = {}
 
-    def lay_out(self, document: Document, keys: Document, size: int) -> None:
+    def lay_out(self, document: Document, keys: Document, data: mmap.mmap) -> None:
         """Finds where each storage begins: each is as long as its count and its dtype say."""
-        dtypes: dict[str, str] = {}
-        for reference in document.references:
-            dtype = storage_dtype(reference.id)
-            if dtype and type(reference.id) is tuple:
-                dtypes.setdefault(str(reference.id[2]), dtype)
-        order = keys.root if isinstance(keys.root, list) else []
+        named = [each for each in map(reference, (each.id for each in document.references)) if each]
+        dtypes = {key: dtype for key, _, dtype, _ in reversed(named)}
+        order = [brief(key, 1000) for key in keys.root] if isinstance(keys.root, list) else []
         self.count = len(order)
         pos = keys.end
-        file = os.open(self.path, os.O_RDONLY)
-        try:
-            for number, key in enumerate(order):
-                raw = os.pread(file, 8, pos)
-                numel = struct.unpack("<q", raw)[0] if len(raw) == 8 else -1
-                nbytes = numel * ITEM_BITS.get(dtypes.get(str(key), ""), 0) // 8
-                if numel < 0 or pos + 8 + nbytes > size:
-                    self.missing = self.count - number
-                    break
-                self._places[str(key)] = (pos + 8, nbytes)
-                pos += 8 + nbytes
-            else:
-                if pos != size:
-                    self.note(f"{size - pos} bytes follow the last storage")
-        finally:
-            os.close(file)
+        for number, key in enumerate(order):
+            numel = int.from_bytes(data[pos : pos + 8], "little", signed=True)
+            nbytes = numel * ITEM_BITS.get(dtypes.get(key, ""), 0) // 8
+            if numel < 0 or pos + 8 + nbytes > len(data):
+                self.missing = self.count - number
+                return
+            self._places[key] = (pos + 8, nbytes)
+            pos += 8 + nbytes
+        if pos != len(data):
+            self.note(f"{len(data) - pos} bytes follow the last storage")
 
-    def of(self, pid: object) -> tuple[Storage | None, str]:
-        """The storage of a persistent id ``("storage", type, key, location, numel, view)``."""
-        dtype = storage_dtype(pid)
-        if not dtype or type(pid) is not tuple:
-            return None, ""
-        key = str(pid[2])
-        if key not in self._found:
-            if key not in self._places:
-                return None, dtype
-            at, nbytes = self._places[key]
-            self._found[key] = Storage(self.path, "", at, nbytes, device=str(pid[3]))
-        return self._found[key], dtype
+    def find(self, key: str, device: str, nbytes: int) -> Storage | None:
+        """The storage with this key, as long as its own count says."""
+        at, nbytes = self._places.get(key, (-1, nbytes))
+        return None if at < 0 else Storage(self.path, "", at, nbytes, device=device)
 
 
 def read_tar(path: Path) -> Content:
@@ -126,64 +106,54 @@ def read_tar(path: Path) -> Content:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
         places = {each.name: (each.offset_data, each.offset_data + each.size) for each in tar.getmembers()}
-        storages = _TarStorages(path)
-        storages.lay_out(data, *places["storages"], content)
-        storages.tensors_of(data, *places["tensors"], content)
-        document = read_pickle(data, *places["pickle"])
-        content.tree = content.add(document, storages, "pickle").tree
-        for start, extra in read_rest(data, document.end, places["pickle"][1]):
-            content.add(extra, Storages(path, start), "pickle", f"pickle at {start}")
-        content.tensors.update(storages.tensors)
+        start, stop = places["pickle"]
+        document = read_pickle(data, start, stop)
+        content.tree = content.add(document, Storages(path, start), "pickle").tree
+        for begin, extra in read_rest(data, document.end, stop):
+            content.add(extra, Storages(path, begin), "pickle", f"pickle at {begin}")
+        try:
+            _add_tar_tensors(content, path, data, places)
+        except (struct.error, ValueError, LookupError, TypeError, AttributeError):
+            content.cut = True
+            content.notes.append("cut short or damaged: not all of its tensors are described")
     return content
 
 
-class _TarStorages(Storages):
-    """The storages of a tar file; its pickle refers to whole tensors by number."""
+def _add_tar_tensors(
+    content: Content, path: Path, data: mmap.mmap, places: Mapping[str, tuple[int, int]]
+) -> None:
+    """Reads storages - a pickle (key, location, type), a count, the bytes - and the tensors that lie in them.
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, 0)
-        self.tensors: dict[str, TensorInfo] = {}
-        self._storages: dict[str, tuple[Storage, str]] = {}
+    A tensor is a pickle (key, storage, type), then the number of its dimensions, sizes, strides and offset. The pickle
+    of the object refers to whole tensors by their key.
+    """
 
-    def lay_out(self, data: mmap.mmap, start: int, stop: int, content: Content) -> None:
-        """Reads the places of the storages: a pickle (key, location, type), a count, the bytes."""
-        document = read_pickle(data, start, stop)
-        pos = document.end
-        for _ in range(document.root if type(document.root) is int else 0):
-            each = read_pickle(data, pos, stop)
-            content.add(each, Storages(self.path, 0), "storages")
-            if each.broken or type(each.root) is not tuple or not isinstance(each.root[2], Name):
-                return
-            key, device, kind = each.root
-            dtype = STORAGES.get(kind.name, "uint8")
-            nbytes = struct.unpack("<q", data[each.end : each.end + 8])[0] * ITEM_BITS[dtype] // 8
-            self._storages[str(key)] = (
-                Storage(self.path, "", each.end + 8, nbytes, device=str(device)),
-                dtype,
-            )
-            pos = each.end + 8 + nbytes
+    def read(pos: int, stop: int, what: str) -> Document:
+        document = read_pickle(data, pos, stop)
+        content.add(document, Storages(path, 0), what)
+        return document
 
-    def tensors_of(self, data: mmap.mmap, start: int, stop: int, content: Content) -> None:
-        """Reads the tensors: a pickle (key, storage, type), then dimensions, sizes, strides and offset."""
-        document = read_pickle(data, start, stop)
-        pos = document.end
-        for _ in range(document.root if type(document.root) is int else 0):
-            each = read_pickle(data, pos, stop)
-            content.add(each, Storages(self.path, 0), "tensors")
-            if each.broken or type(each.root) is not tuple:
-                return
-            (ndim,) = struct.unpack_from("<i", data, each.end)
-            if not 0 <= ndim < 64:
-                return
-            numbers = struct.unpack_from(f"<{2 * ndim + 1}q", data, each.end + 8)
-            shape, stride = numbers[:ndim], numbers[ndim : 2 * ndim]
-            storage, dtype = self._storages[str(each.root[1])]
-            name = f"tensor {each.root[0]}"
-            self.tensors[name] = TensorInfo(
-                name, dtype, shape, storage, numbers[-1], None if stride == contiguous(shape) else stride
-            )
-            pos = each.end + 8 + 8 * (2 * ndim + 1)
-
-    def of(self, pid: object) -> tuple[Storage | None, str]:  # noqa: ARG002 - as its base
-        """A reference to a tensor by its number."""
-        return None, ""
+    storages: dict[str, tuple[Storage, str]] = {}
+    start, stop = places["storages"]
+    count = read(start, stop, "storages")
+    pos = count.end
+    for _ in range(count.root):
+        each = read(pos, stop, "storages")
+        key, device, kind = each.root
+        dtype = STORAGES[kind.name]
+        nbytes = struct.unpack_from("<Q", data, each.end)[0] * ITEM_BITS[dtype] // 8
+        storages[brief(key)] = (Storage(path, "", each.end + 8, nbytes, device=brief(device)), dtype)
+        pos = each.end + 8 + nbytes
+    start, stop = places["tensors"]
+    count = read(start, stop, "tensors")
+    pos = count.end
+    for _ in range(count.root):
+        each = read(pos, stop, "tensors")
+        key, stored, _ = each.root
+        (ndim,) = struct.unpack_from("<i", data, each.end)
+        numbers = struct.unpack_from(f"<{2 * ndim + 1}q", data, each.end + 8)
+        shape, stride, offset = layout(numbers[:ndim], numbers[ndim:-1], numbers[-1])
+        storage, dtype = storages[brief(stored)]
+        name = f"tensor {brief(key)}"
+        content.tensors[name] = TensorInfo(name, dtype, shape, storage, offset, stride)
+        pos = each.end + 16 + 16 * ndim

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from trainlab.errors import SubjectError
 from trainlab.subjects.checkfile.parallel import in_parallel
-from trainlab.subjects.checkfile.shown import bytes_text
+from trainlab.subjects.checkfile.shown import bytes_text, lines_html, listed
 
 __all__ = ["NAME", "ManifestCheck", "check_manifest", "manifest"]
 
@@ -49,36 +48,24 @@ class ManifestCheck:
         return not (self.changed or self.missing)
 
     def __repr__(self) -> str:
-        lines = [
-            f"{self.folder}: {len(self.same)} files as in {self.manifest}"
-            + ("" if self.ok else ", but not all")
-        ]
-        for label, names in (
-            ("changed", self.changed),
-            ("missing", self.missing),
-            ("not in the manifest", self.extra),
-        ):
-            lines += (
-                [f"  {label}: {', '.join(names[:10])}{f' … {len(names)} in all' if len(names) > 10 else ''}"]
-                if names
-                else []
-            )
-        return "\n".join(lines)
+        title = (
+            f"{self.folder}: {len(self.same)} files as in {self.manifest}{'' if self.ok else ', but not all'}"
+        )
+        parts = {"changed": self.changed, "missing": self.missing, "not in the manifest": self.extra}
+        return "\n".join(
+            [title, *(f"  {label}: {listed(names, 10)}" for label, names in parts.items() if names)]
+        )
 
     def _repr_html_(self) -> str:
-        from trainlab.markup import block, paragraph
-
-        title, *lines = repr(self).split("\n")
-        return block(title, [paragraph(line.strip()) for line in lines])
+        return lines_html(repr(self))
 
 
-def manifest(folder: str | Path, out: str | Path | None = None, *, workers: int | None = None) -> Path:
+def manifest(folder: str | Path, out: str | Path | None = None) -> Path:
     """Writes the size and the SHA-256 of every file in a folder and below it.
 
     Args:
         folder: The folder.
         out: Where to; None takes ``trainlab-manifest.json`` in it.
-        workers: Threads; None takes one per core.
 
     Returns:
         The path of the manifest. Costs one reading of all files.
@@ -91,7 +78,7 @@ def manifest(folder: str | Path, out: str | Path | None = None, *, workers: int 
     folder = Path(folder).expanduser()
     out = folder / NAME if out is None else Path(out).expanduser()
     files = _files(folder, out)
-    sums = _sums(folder, list(files), workers)
+    sums = _sums(folder, list(files))
     content = {
         "schema": SCHEMA,
         "files": {name: {"size": size, "sha256": sums[name]} for name, size in files.items()},
@@ -99,15 +86,12 @@ def manifest(folder: str | Path, out: str | Path | None = None, *, workers: int 
     return write_whole(out, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def check_manifest(
-    path: str | Path, folder: str | Path | None = None, *, workers: int | None = None
-) -> ManifestCheck:
+def check_manifest(path: str | Path, folder: str | Path | None = None) -> ManifestCheck:
     """Compares a folder with a manifest that was written before, there or in another place.
 
     Args:
         path: The manifest, or the folder that it lies in.
         folder: The folder to compare; None takes the one that the manifest lies in.
-        workers: Threads; None takes one per core.
 
     Raises:
         SubjectError: There is no manifest, or no such folder.
@@ -115,21 +99,22 @@ def check_manifest(
     path = Path(path).expanduser()
     path = path / NAME if path.is_dir() else path
     folder = path.parent if folder is None else Path(folder).expanduser()
-    listed = _read(path)
+    meant = _read(path)
     here = _files(folder, path)
-    sized = [name for name, entry in listed.items() if here.get(name) == entry["size"]]
-    sums = _sums(folder, sized, workers)  # a file of another size need not be read
-    same = [name for name in sized if sums[name] == listed[name]["sha256"]]
-    changed = [
-        name
-        if name in sized
-        else f"{name} ({bytes_text(int(listed[name]['size']))} → {bytes_text(here[name])})"
-        for name in listed
-        if name in here and name not in same
-    ]
-    missing = [name for name in listed if name not in here]
-    extra = [name for name in here if name not in listed]
-    return ManifestCheck(path, folder, tuple(same), tuple(changed), tuple(missing), tuple(extra))
+    # a file of another size need not be read
+    sums = _sums(folder, [name for name, (size, _) in meant.items() if here.get(name) == size])
+    same, changed = [], []
+    for name in meant.keys() & here.keys():
+        size, digest = meant[name]
+        if sums.get(name) == digest:
+            same.append(name)
+        else:
+            sizes = "" if name in sums else f" ({bytes_text(size)} → {bytes_text(here[name])})"
+            changed.append(name + sizes)
+    missing, extra = sorted(meant.keys() - here.keys()), sorted(here.keys() - meant.keys())
+    return ManifestCheck(
+        path, folder, tuple(sorted(same)), tuple(sorted(changed)), tuple(missing), tuple(extra)
+    )
 
 
 def _files(folder: Path, manifest_path: Path) -> dict[str, int]:
@@ -141,30 +126,30 @@ def _files(folder: Path, manifest_path: Path) -> dict[str, int]:
     return {each.relative_to(folder).as_posix(): each.stat().st_size for each in files}
 
 
-def _read(path: Path) -> dict[str, dict[str, str | int]]:
+def _read(path: Path) -> dict[str, tuple[int, str]]:
+    """The size and the sum of each file that a manifest names."""
     try:
         content = json.loads(path.read_bytes())
         if content["schema"] > SCHEMA:
             raise SubjectError(f"{path} was written by a newer trainlab", fix="pip install -U trainlab")
-        return dict(content["files"])
+        return {name: (int(each["size"]), str(each["sha256"])) for name, each in content["files"].items()}
     except FileNotFoundError:
-        raise SubjectError(
-            f"there is no manifest {path}", fix=f"write one: tl.manifest({str(path.parent)!r})"
-        ) from None
-    except (ValueError, KeyError, TypeError):
+        fix = f"write one: tl.manifest({str(path.parent)!r})"
+        raise SubjectError(f"there is no manifest {path}", fix=fix) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SubjectError(f"{path} is no manifest", fix="name the one that `manifest` wrote") from None
 
 
-def _sums(folder: Path, names: list[str], workers: int | None) -> dict[str, str]:
+def _sums(folder: Path, names: list[str]) -> dict[str, str]:
     order = sorted(names, key=lambda name: -(folder / name).stat().st_size)
     work = [partial(_sum, folder / name) for name in order]
-    return dict(zip(order, in_parallel(work, label="manifest", workers=workers), strict=True))
+    return dict(zip(order, in_parallel(work, label="manifest"), strict=True))
 
 
 def _sum(file: Path) -> str:
     found = hashlib.sha256()
     buffer = memoryview(bytearray(PIECE))
     with file.open("rb", buffering=0) as opened:
-        while count := os.readv(opened.fileno(), [buffer]):
+        while count := opened.readinto(buffer):
             found.update(buffer[:count])
     return found.hexdigest()

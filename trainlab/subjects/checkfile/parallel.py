@@ -14,18 +14,17 @@ __all__ = ["in_parallel"]
 T = TypeVar("T")
 
 
-def in_parallel(work: Sequence[Callable[[], T]], *, label: str, workers: int | None = None) -> list[T]:
+def in_parallel(work: Sequence[Callable[[], T]], *, label: str) -> list[T]:
     """Does the work on every core and shows how far it is.
 
     Args:
         work: What is done; the longest first, so that no core idles at the end.
         label: What it is called while it runs.
-        workers: Threads; None takes one per core that this process may use.
 
     Returns:
         The results, in the order of the work.
     """
-    with ThreadPoolExecutor(workers or _cores()) as pool:
+    with ThreadPoolExecutor(_cores()) as pool:
         futures = [pool.submit(each) for each in work]
         for done in track(as_completed(futures), label=label, total=len(work)):
             done.result()

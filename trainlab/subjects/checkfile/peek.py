@@ -173,12 +173,11 @@ def _zip_content(path: Path) -> Content:
     with archive:
         if not zip_format(archive):
             names = sorted({each.name for each in archive.records})
+            arrays = names and all(name.endswith(".npy") for name in names)
             raise SubjectError(
                 f"{path} is a zip archive, but not one that torch wrote",
                 seen=", ".join(names[:5]) or "no records",
-                fix="a .npz goes to batch="
-                if names and all(name.endswith(".npy") for name in names)
-                else "unpack it first",
+                fix="a .npz goes to batch=" if arrays else "unpack it first",
             )
         return read_zip(path, archive)
 
@@ -193,19 +192,15 @@ def make_peek(
         counters = scalars_of(tree, reader.scalar)
         optimizers = tuple(optimizers_of(tree, reader.scalar))
     if content.format in ("torch.export", "torchscript") and not found:
-        found = {
-            "": [each for name, each in content.tensors.items() if not name.startswith("data/sample_inputs/")]
-        }
+        inputs = "data/sample_inputs/"
+        found = {"": [each for name, each in content.tensors.items() if not name.startswith(inputs)]}
     lightning = isinstance(tree, Mapping) and "pytorch-lightning_version" in tree
     return Peek(
         path,
         "lightning" if lightning else content.format,
         sum(each.stat().st_size for each in files),
         content.tensors,
-        {
-            name: tuple(each.name for each in infos)
-            for name, infos in sorted(found.items(), key=lambda each: rank(each[0]))
-        },
+        {name: tuple(each.name for each in found[name]) for name in sorted(found, key=rank)},
         {**counters, **(scalars or {})},
         config_of(tree),
         optimizers,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RARE"]
 
-I32 = struct.Struct("<i").unpack_from
-U32 = struct.Struct("<I").unpack_from
-U64 = struct.Struct("<Q").unpack_from
 
-
-def _global(m: Machine) -> None:
-    m.stack.append(m.name(m.line().decode("utf-8", "replace"), m.line().decode("utf-8", "replace")))
+def _words(m: Machine) -> Name:
+    return m.name(m.line().decode("utf-8", "replace"), m.line().decode("utf-8", "replace"))
 
 
 def _stack_global(m: Machine) -> None:
@@ -29,7 +24,7 @@ def _stack_global(m: Machine) -> None:
 
 
 def _inst(m: Machine) -> None:
-    name = m.name(m.line().decode("utf-8", "replace"), m.line().decode("utf-8", "replace"))
+    name = _words(m)
     m.stack.append(m.call(name, tuple(m.marked())))
 
 
@@ -38,14 +33,14 @@ def _obj(m: Machine) -> None:
     m.stack.append(m.call(of, tuple(args)))
 
 
-def _newobj_ex(m: Machine) -> None:
-    kwargs, args, of = m.stack.pop(), m.stack.pop(), m.stack.pop()
-    m.stack.append(m.call(of, args, kwargs))
-
-
 def _newobj(m: Machine) -> None:
     args, of = m.stack.pop(), m.stack.pop()
     m.stack.append(m.call(of, args))
+
+
+def _newobj_ex(m: Machine) -> None:
+    kwargs, args, of = m.stack.pop(), m.stack.pop(), m.stack.pop()
+    m.stack.append(m.call(of, args, kwargs))
 
 
 def _build(m: Machine) -> None:
@@ -53,16 +48,13 @@ def _build(m: Machine) -> None:
     if isinstance(target, Call):
         target.states = (*target.states[-8:], state)
     else:
-        m.odd(
-            f"attributes set on {target!r:.80}"
-            if isinstance(target, Name)
-            else f"attributes set on a {type(target).__name__}"
-        )
+        what = f"{target!r:.80}" if isinstance(target, Name) else f"a {type(target).__name__}"
+        m.odd(f"attributes set on {what}")
 
 
 def _extension(size: int) -> Callable[[Machine], None]:
     def handler(m: Machine) -> None:
-        code = int.from_bytes(m.take(size), "little", signed=size == 4)
+        code = m.number(size, signed=size == 4)
         m.odd(f"extension code {code}: what it names depends on the program that loads the file")
         m.stack.append(Name("copyreg extension", str(code)))
 
@@ -71,7 +63,7 @@ def _extension(size: int) -> Callable[[Machine], None]:
 
 def _setitems(m: Machine) -> None:
     items = m.marked()
-    m.put(m.stack[-1], list(zip(items[::2], items[1::2], strict=False)))
+    m.put(m.stack[-1], zip(items[::2], items[1::2], strict=False))
 
 
 def _setitem(m: Machine) -> None:
@@ -91,9 +83,8 @@ def _appends(m: Machine) -> None:
 
 def _dict(m: Machine) -> None:
     items = m.marked()
-    made: dict[object, object] = {}
-    m.put(made, list(zip(items[::2], items[1::2], strict=False)))
-    m.stack.append(made)
+    m.stack.append({})
+    m.put(m.stack[-1], zip(items[::2], items[1::2], strict=False))
 
 
 def _pop(m: Machine) -> None:
@@ -101,10 +92,6 @@ def _pop(m: Machine) -> None:
         m.marks.pop()
     else:
         m.stack.pop()
-
-
-def _persid(m: Machine) -> None:
-    m.stack.append(m.refer(m.line().decode("ascii", "replace")))
 
 
 def _put(m: Machine) -> None:
@@ -134,23 +121,15 @@ def _proto(m: Machine) -> None:
         raise ValueError(f"protocol {m.protocol}")
 
 
-def _frame(m: Machine) -> None:
-    m.take(8)
-
-
-def _pop_mark(m: Machine) -> None:
-    m.marked()
-
-
 def _tuple3(m: Machine) -> None:
     m.stack[-3:] = [(m.stack[-3], m.stack[-2], m.stack[-1])]
 
 
-RARE: dict[int, Callable[[Machine], None]] = {
+RARE: dict[int, Callable[[Machine], object]] = {
     0x80: _proto,
-    0x95: _frame,
+    0x95: lambda m: m.take(8),  # FRAME
     0x87: _tuple3,
-    0x63: _global,
+    0x63: lambda m: m.stack.append(_words(m)),  # GLOBAL
     0x93: _stack_global,
     0x69: _inst,
     0x6F: _obj,
@@ -170,9 +149,9 @@ RARE: dict[int, Callable[[Machine], None]] = {
     0x8F: lambda m: m.stack.append(set()),  # EMPTY_SET
     0x91: lambda m: m.stack.append(frozenset(safe_key(each) for each in m.marked())),  # FROZENSET
     0x30: _pop,
-    0x31: _pop_mark,
+    0x31: lambda m: m.marked(),  # POP_MARK
     0x32: lambda m: m.stack.append(m.stack[-1]),  # DUP
-    0x50: _persid,
+    0x50: lambda m: m.stack.append(m.refer(m.line().decode("ascii", "replace"))),  # PERSID
     0x70: _put,
     0x67: lambda m: m.stack.append(m.memo[int(m.line()[:20])]),  # GET
     0x49: _int,
@@ -180,15 +159,15 @@ RARE: dict[int, Callable[[Machine], None]] = {
     0x46: lambda m: m.stack.append(float(m.line())),  # FLOAT
     0x53: _string,
     0x56: lambda m: m.stack.append(str(m.line(), "raw-unicode-escape")),  # UNICODE
-    0x8A: lambda m: m.integer(m.take(1)[0]),  # LONG1
-    0x8B: lambda m: m.integer(m.number(I32, 4)),  # LONG4
-    0x42: lambda m: m.long(m.number(U32, 4), text=False),  # BINBYTES
-    0x43: lambda m: m.long(m.take(1)[0], text=False),  # SHORT_BINBYTES
-    0x8E: lambda m: m.long(m.number(U64, 8), text=False),  # BINBYTES8
-    0x96: lambda m: m.long(m.number(U64, 8), text=False),  # BYTEARRAY8
-    0x8D: lambda m: m.long(m.number(U64, 8), text=True),  # BINUNICODE8
-    0x54: lambda m: m.stack.append(str(m.take(m.number(I32, 4)), "latin-1")),  # BINSTRING
-    0x55: lambda m: m.stack.append(str(m.take(m.take(1)[0]), "latin-1")),  # SHORT_BINSTRING
+    0x8A: lambda m: m.integer(m.number(1)),  # LONG1
+    0x8B: lambda m: m.integer(m.number(4, signed=True)),  # LONG4
+    0x42: lambda m: m.long(m.number(4), text=False),  # BINBYTES
+    0x43: lambda m: m.long(m.number(1), text=False),  # SHORT_BINBYTES
+    0x8E: lambda m: m.long(m.number(8), text=False),  # BINBYTES8
+    0x96: lambda m: m.long(m.number(8), text=False),  # BYTEARRAY8
+    0x8D: lambda m: m.long(m.number(8), text=True),  # BINUNICODE8
+    0x54: lambda m: m.stack.append(str(m.take(m.number(4, signed=True)), "latin-1")),  # BINSTRING
+    0x55: lambda m: m.stack.append(str(m.take(m.number(1)), "latin-1")),  # SHORT_BINSTRING
     0x97: lambda m: m.stack.append(Opaque("buffer outside the pickle")),  # NEXT_BUFFER
     0x98: lambda _: None,  # READONLY_BUFFER
 }

@@ -11,30 +11,13 @@ from trainlab.subjects.checkfile.plain import Object
 from trainlab.subjects.checkfile.tensors import TensorInfo
 
 __all__ = [
-    "CONFIGS",
-    "NOT_WEIGHTS",
-    "ORDER",
-    "OptimizerInfo",
-    "SchedulerInfo",
-    "config_of",
-    "optimizers_of",
-    "rank",
-    "scalars_of",
-    "schedulers_of",
-    "weights_of",
-]
+    "CONFIGS", "NOT_WEIGHTS", "ORDER", "OptimizerInfo", "SchedulerInfo", "config_of", "optimizers_of", "rank", "scalars_of",
+    "schedulers_of", "weights_of",
+]  # fmt: skip
 
 CONFIGS = (
-    "config",
-    "cfg",
-    "model_config",
-    "model_args",
-    "hyper_parameters",
-    "hparams",
-    "args",
-    "opt",
-    "training_args",
-)
+    "config", "cfg", "model_config", "model_args", "hyper_parameters", "hparams", "args", "opt", "training_args",
+)  # fmt: skip
 # where several sets of weights lie in one checkpoint: what was trained before what was averaged from it, the student
 # before its teacher
 ORDER = (
@@ -45,26 +28,17 @@ NOT_WEIGHTS = re.compile(
     r"optim|sched|rng|random|scaler|loader|sampler|callbacks|loops|metadata", re.IGNORECASE
 )
 NESTED = 4
+Read = Callable[[TensorInfo], Any]  # the value of a tensor of one element
 
 # of the settings that torch.optim's classes keep in param_groups, those that no other class has, first match first
-_OPTIMIZERS: tuple[tuple[frozenset[str], str], ...] = (
-    (frozenset({"betas", "decoupled_weight_decay"}), "Adam"),
-    (frozenset({"ns_steps"}), "Muon"),
-    (frozenset({"history_size", "tolerance_grad"}), "LBFGS"),
-    (frozenset({"momentum", "dampening", "nesterov"}), "SGD"),
-    (frozenset({"alpha", "centered"}), "RMSprop"),
-    (frozenset({"scale_parameter", "relative_step"}), "Adafactor"),
-    (frozenset({"beta2_decay", "d"}), "Adafactor"),
-    (frozenset({"betas", "momentum_decay"}), "NAdam"),
-    (frozenset({"rho"}), "Adadelta"),
-    (frozenset({"lr_decay", "initial_accumulator_value"}), "Adagrad"),
-    (frozenset({"lambd", "t0"}), "ASGD"),
-    (frozenset({"etas", "step_sizes"}), "Rprop"),
-    (frozenset({"betas", "amsgrad"}), "Adam"),
-    (frozenset({"betas", "eps"}), "Adam-like"),
-    (frozenset({"betas"}), "Lion"),
-)
-_SCHEDULERS: tuple[tuple[str, str], ...] = (
+_OPTIMIZERS = {
+    "betas decoupled_weight_decay": "Adam", "ns_steps": "Muon", "history_size tolerance_grad": "LBFGS",
+    "momentum dampening nesterov": "SGD", "alpha centered": "RMSprop", "scale_parameter relative_step": "Adafactor",
+    "beta2_decay d": "Adafactor", "betas momentum_decay": "NAdam", "rho": "Adadelta",
+    "lr_decay initial_accumulator_value": "Adagrad", "lambd t0": "ASGD", "etas step_sizes": "Rprop",
+    "betas amsgrad": "Adam", "betas eps": "Adam-like", "betas": "Lion",
+}  # fmt: skip
+_SCHEDULERS = (
     ("T_mult", "CosineAnnealingWarmRestarts"), ("T_max", "CosineAnnealingLR"), ("total_steps", "OneCycleLR"),
     ("patience", "ReduceLROnPlateau"), ("milestones", "MultiStepLR"), ("step_size", "StepLR"), ("lr_lambdas", "LambdaLR"),
     ("_milestones", "SequentialLR"), ("_schedulers", "ChainedScheduler"), ("end_factor", "LinearLR"), ("power", "PolynomialLR"),
@@ -134,18 +108,18 @@ def config_of(tree: Any) -> Mapping[str, Any] | None:
     return next((each for each in found if isinstance(each, Mapping) and each), None)
 
 
-def scalars_of(tree: Any, read: Callable[[TensorInfo], Any]) -> dict[str, Any]:
+def scalars_of(tree: Any, read: Read) -> dict[str, Any]:
     """The plain values beside the weights: iter, epoch, best loss; tensors of one element are read."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items() if isinstance(tree, Mapping) else ():
-        if isinstance(value, (bool, int, float, str)):
-            found[str(name)] = value
-        elif isinstance(value, TensorInfo) and value.shape == () and not _is_weights(tree):
-            found[str(name)] = read(value)
+    if not isinstance(tree, Mapping):
+        return {}
+    found = {str(name): value for name, value in tree.items() if isinstance(value, (bool, int, float, str))}
+    if not _is_weights(tree):
+        tensors = {str(name): each for name, each in tree.items() if isinstance(each, TensorInfo)}
+        found |= {name: read(each) for name, each in tensors.items() if each.shape == ()}
     return found
 
 
-def optimizers_of(tree: Any, read: Callable[[TensorInfo], Any]) -> list[OptimizerInfo]:
+def optimizers_of(tree: Any, read: Read) -> list[OptimizerInfo]:
     """Every optimizer's state: a dict with ``state`` and ``param_groups``."""
 
     def fits(value: Mapping[Any, Any]) -> bool:
@@ -156,11 +130,10 @@ def optimizers_of(tree: Any, read: Callable[[TensorInfo], Any]) -> list[Optimize
 
 def schedulers_of(tree: Any) -> list[SchedulerInfo]:
     """Every scheduler's state: a dict with ``last_epoch`` and learning rates."""
+    signs = {"_last_lr", "base_lrs", "_step_count", "patience", "_schedulers"}
 
     def fits(value: Mapping[Any, Any]) -> bool:
-        return "last_epoch" in value and bool(
-            {"_last_lr", "base_lrs", "_step_count", "patience", "_schedulers"} & set(value)
-        )
+        return "last_epoch" in value and not signs.isdisjoint(value)
 
     return [_scheduler(name, value) for name, value in _matching(tree, "", fits, set())]
 
@@ -226,47 +199,39 @@ def _matching(
             yield from _matching(each, f"{name}.{number}", fits, seen)
 
 
-def _optimizer(name: str, value: Mapping[str, Any], read: Callable[[TensorInfo], Any]) -> OptimizerInfo:
+def _optimizer(name: str, value: Mapping[str, Any], read: Read) -> OptimizerInfo:
     groups = [each for each in _listed(value["param_groups"]) if isinstance(each, Mapping)]
-    state = value["state"]
-    entries = [each for each in state.values() if isinstance(each, Mapping)]
-    counts = [_count(each["step"], read) for each in entries if "step" in each]
-    counts += [_count(each["step"], read) for each in groups if "step" in each]
-    steps = [each for each in counts if each is not None]
-    tensors = list(_inside(state))
-    listed = [len(params) for each in groups if isinstance(params := each.get("params"), (list, tuple))]
+    entries = [each for each in value["state"].values() if isinstance(each, Mapping)]
+    steps = [_count(each["step"], read) for each in (*entries, *groups) if "step" in each]
+    counted = [each for each in steps if each is not None]
+    rates = [_count(each.get("lr"), read) for each in groups]
+    tensors = list(_inside(value["state"]))
+    params = [len(_listed(each.get("params"))) for each in groups]
     return OptimizerInfo(
         name,
         _kind(groups, entries),
         tuple(
-            {
-                key: len(each) if key == "params" and isinstance(each, (list, tuple)) else each
-                for key, each in group.items()
-            }
-            for group in groups
+            {**each, "params": count} if "params" in each else each
+            for each, count in zip(groups, params, strict=True)
         ),
-        tuple(lr for each in groups if (lr := _count(each.get("lr"), read)) is not None),
-        (min(steps), max(steps)) if steps else None,
+        tuple(each for each in rates if each is not None),
+        (min(counted), max(counted)) if counted else None,
         len(tensors),
         sum(each.nbytes for each in tensors),
         tuple(dict.fromkeys(str(key) for each in entries[:50] for key in each)),
-        max(sum(listed) - len(entries), 0),
+        max(sum(params) - len(entries), 0),
     )
 
 
 def _kind(groups: Sequence[Mapping[str, Any]], entries: Sequence[Mapping[str, Any]]) -> str:
     keys = set(groups[0]) if groups else set()
-    kind = next((name for wanted, name in _OPTIMIZERS if wanted <= keys), "unknown")
-    if kind == "Adam" and (
-        groups[0].get("decoupled_weight_decay")
-        or ("decoupled_weight_decay" not in keys and groups[0].get("weight_decay"))
-    ):
+    kind = next((name for wanted, name in _OPTIMIZERS.items() if keys.issuperset(wanted.split())), "unknown")
+    kept = entries[0] if entries else {}
+    if kind == "Adam" and groups[0].get("decoupled_weight_decay", groups[0].get("weight_decay")):
         return "AdamW"
-    if kind == "Adam-like" and any("exp_avg_sq" in each for each in entries[:1]):
+    if kind == "Adam-like" and "exp_avg_sq" in kept:
         return "AdamW"
-    if kind == "Adam" and any("exp_inf" in each for each in entries[:1]):
-        return "Adamax"
-    return kind
+    return "Adamax" if kind == "Adam" and "exp_inf" in kept else kind
 
 
 def _scheduler(name: str, value: Mapping[str, Any]) -> SchedulerInfo:
@@ -280,7 +245,7 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else ()
 
 
-def _count(value: Any, read: Callable[[TensorInfo], Any]) -> float | None:
+def _count(value: Any, read: Read) -> float | None:
     if isinstance(value, TensorInfo):
         value = read(value)
     return value if isinstance(value, (int, float)) else None

@@ -15,23 +15,20 @@ SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pt2", ".ts", ".pkl
 _UNPACK = "unpack it first"
 _BEFORE = "its writing was cut off, or the disk was full; take the one before"
 _LOGIN = "download it again: a login page or an error was saved in its place"
+_READ = "read it, it says what went wrong; then download again"
+_ITSELF = "give the checkpoint itself"
+_SOURCE = "give the checkpoint that it was made from"
 
 # the beginning, lower case -> what it is, what to do
 _OTHERS: dict[bytes, tuple[str, str]] = {
     b"<!doctype html": ("an HTML page", _LOGIN),
     b"<html": ("an HTML page", _LOGIN),
     b"<head": ("an HTML page", _LOGIN),
-    b"<?xml": (
-        "an XML page, as storage services answer an error",
-        "read it, it says what went wrong; then download again",
-    ),
-    b"<error": (
-        "an XML error, as storage services answer",
-        "read it, it says what went wrong; then download again",
-    ),
+    b"<?xml": ("an XML page, as storage services answer an error", _READ),
+    b"<error": ("an XML error, as storage services answer", _READ),
     b"\x89hdf": ("an HDF5 file (Keras writes those)", "save the weights with torch.save"),
-    b"gguf": ("a GGUF file (llama.cpp reads those)", "give the checkpoint that it was made from"),
-    b"ggml": ("a GGML file (llama.cpp reads those)", "give the checkpoint that it was made from"),
+    b"gguf": ("a GGUF file (llama.cpp reads those)", _SOURCE),
+    b"ggml": ("a GGML file (llama.cpp reads those)", _SOURCE),
     b"\x93numpy": ("a NumPy array", "give it as batch=, or a checkpoint as ckpt="),
     b"\x1f\x8b": ("a gzip archive", _UNPACK),
     b"bzh": ("a bzip2 archive", _UNPACK),
@@ -39,14 +36,14 @@ _OTHERS: dict[bytes, tuple[str, str]] = {
     b"7z\xbc\xaf": ("a 7z archive", _UNPACK),
     b"rar!": ("a RAR archive", _UNPACK),
     b"(\xb5/\xfd": ("a zstandard archive", _UNPACK),
-    b"\x89png": ("a PNG image", "give the checkpoint itself"),
-    b"\xff\xd8\xff": ("a JPEG image", "give the checkpoint itself"),
-    b"gif8": ("a GIF image", "give the checkpoint itself"),
-    b"riff": ("a RIFF file (WAV, AVI, WebP)", "give the checkpoint itself"),
-    b"%pdf": ("a PDF", "give the checkpoint itself"),
-    b"\x7felf": ("a program", "give the checkpoint itself"),
-    b"sqlite format 3": ("an SQLite database", "give the checkpoint itself"),
-    b"#!": ("a script", "give the checkpoint itself"),
+    b"\x89png": ("a PNG image", _ITSELF),
+    b"\xff\xd8\xff": ("a JPEG image", _ITSELF),
+    b"gif8": ("a GIF image", _ITSELF),
+    b"riff": ("a RIFF file (WAV, AVI, WebP)", _ITSELF),
+    b"%pdf": ("a PDF", _ITSELF),
+    b"\x7felf": ("a program", _ITSELF),
+    b"sqlite format 3": ("an SQLite database", _ITSELF),
+    b"#!": ("a script", _ITSELF),
 }
 
 
@@ -71,8 +68,13 @@ def sniff(path: Path) -> str:
     size = path.stat().st_size
     if size == 0:
         raise SubjectError(f"{path} is empty", seen="0 bytes", fix=_BEFORE)
-    with path.open("rb") as file:
-        head = file.read(8192)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8192)
+    except PermissionError:
+        raise SubjectError(
+            f"{path} may not be read by this user", fix="ask its owner, or chmod +r it"
+        ) from None
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
@@ -128,31 +130,20 @@ def _tar_kind(path: Path) -> str:
 
 
 def _unknown(path: Path, head: bytes, size: int) -> SubjectError:
-    if path.suffix in (".part", ".crdownload", ".tmp", ".incomplete", ".aria2"):
-        return SubjectError(
-            f"{path} is a download that is not finished",
-            seen=f"{size} bytes",
-            fix="finish or repeat the download",
-        )
+    one = ", ".join(SUFFIXES)
     text = _text_of(head)
-    if text is not None and text.lstrip()[:1] in ("{", "["):
-        what = "JSON" if size > len(head) or _is_json(text) else "text that looks like JSON"
-        return SubjectError(
-            f"{path} is {what}, not a checkpoint",
-            seen=_shown(head),
-            fix="give the folder that it lies in, or the weights",
-        )
-    if text is not None:
-        return SubjectError(
-            f"{path} is a text file, not a checkpoint",
-            seen=_shown(head),
-            fix=f"give the checkpoint itself, one of: {', '.join(SUFFIXES)}",
-        )
-    return SubjectError(
-        f"{path} is not a checkpoint",
-        seen=f"{size} bytes that begin with {head[:16]!r}",
-        fix=f"one of: {', '.join(SUFFIXES)}, or a folder in Hugging Face's form",
-    )
+    if path.suffix in (".part", ".crdownload", ".tmp", ".incomplete", ".aria2"):
+        what, fix, seen = "a download that is not finished", "finish or repeat the download", f"{size} bytes"
+    elif text is None:
+        what, seen = "not a checkpoint", f"{size} bytes that begin with {head[:16]!r}"
+        fix = f"one of: {one}, or a folder in Hugging Face's form"
+    elif text.lstrip()[:1] in ("{", "["):
+        json_text = "JSON" if size > len(head) or _is_json(text) else "text that looks like JSON"
+        what, seen = f"{json_text}, not a checkpoint", _shown(head)
+        fix = "give the folder that it lies in, or the weights"
+    else:
+        what, fix, seen = "a text file, not a checkpoint", f"{_ITSELF}, one of: {one}", _shown(head)
+    return SubjectError(f"{path} is {what}", seen=seen, fix=fix)
 
 
 def _text_of(head: bytes) -> str | None:
@@ -178,11 +169,8 @@ def _of_zeros(path: Path, size: int) -> SubjectError:
         for offset in range(0, size, step):
             file.seek(offset)
             if file.read(512).strip(b"\0"):
-                return SubjectError(
-                    f"{path} begins with zeros: its beginning was never written",
-                    seen=f"{size} bytes",
-                    fix="copy or download it again",
-                )
+                what, fix = "begins with zeros: its beginning was never written", "copy or download it again"
+                return SubjectError(f"{path} {what}", seen=f"{size} bytes", fix=fix)
     return SubjectError(f"{path} holds only zeros", seen=f"{size} bytes", fix=_BEFORE)
 
 
@@ -194,15 +182,11 @@ def missing_file(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> SubjectErr
     """The error for a file that is not there, with the one that was perhaps meant."""
     folder = path.parent
     if set("*?[") & set(str(path)):
-        return SubjectError(
-            f"{path} is a pattern, and a file is needed",
-            fix="leave off the quotes, so that the shell names the files",
-        )
+        fix = "leave off the quotes, so that the shell names the files"
+        return SubjectError(f"{path} is a pattern, and a file is needed", fix=fix)
     if not folder.is_dir():
-        return SubjectError(
-            f"there is no folder {folder}",
-            fix="check the path; a relative one starts from the working folder",
-        )
+        fix = "check the path; a relative one starts from the working folder"
+        return SubjectError(f"there is no folder {folder}", fix=fix)
     files = sorted(each.name for each in folder.iterdir() if each.suffix in suffixes)
     advice = did_you_mean(path.name, files) if files else "check the path"
     if len(files) > 8 and advice.startswith("one of"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-__all__ = ["Blob", "Call", "Document", "Name", "Opaque", "Persistent", "safe_key"]
+__all__ = ["Blob", "Call", "Document", "Name", "Opaque", "Persistent", "brief", "safe_key"]
 
 KEY_NODES = 64  # values inside one tuple that serves as a key
 HASH_SPAN = 2**61 - 1  # integers beyond it can be chosen so that all of them collide in a dict
@@ -27,15 +29,14 @@ class Name:
 class Call:
     """What would have been made by calling something: the thing called, its arguments, what was put in later."""
 
-    __slots__ = ("args", "entries", "items", "kwargs", "of", "states")
+    kwargs: object = None
+    states: tuple[Any, ...] = ()  # BUILD
+    items: list[Any] | None = None  # APPEND, ADDITEMS
+    entries: list[tuple[Any, Any]] | None = None  # SETITEM
 
-    def __init__(self, of: object, args: object, kwargs: object = None) -> None:
+    def __init__(self, of: object, args: object) -> None:
         self.of = of
-        self.args: tuple[Any, ...] = args if isinstance(args, tuple) else (args,)
-        self.kwargs = kwargs
-        self.states: tuple[Any, ...] = ()  # BUILD
-        self.items: list[Any] | None = None  # APPEND, ADDITEMS
-        self.entries: list[tuple[Any, Any]] | None = None  # SETITEM
+        self.args: tuple[Any, ...] = args if type(args) is tuple else (args,)
 
     def __repr__(self) -> str:
         return f"<{self.of!r} object>" if isinstance(self.of, Name) else "<object>"
@@ -115,3 +116,20 @@ def safe_key(value: object, budget: int = KEY_NODES) -> Any:
     if type(value) is tuple and len(value) < budget:
         return tuple(safe_key(each, budget // (len(value) + 1)) for each in value)
     return Opaque(f"{type(value).__name__} as a key", value)
+
+
+def brief(value: object, limit: int = 60, depth: int = 2) -> str:
+    """A value in few characters, whatever it holds: a small pickle can nest lists so that their repr never ends."""
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        named = isinstance(value, Mapping)
+        each = islice(value.items() if isinstance(value, Mapping) else value, 5 if depth else 0)
+        inner = [
+            f"{one[0]}={brief(one[1], 24, depth - 1)}" if named else brief(one, 24, depth - 1) for one in each
+        ]
+        inner += ["…"] * (len(value) > len(inner))
+        text = f"{{{', '.join(inner)}}}" if named else f"[{', '.join(inner)}]"
+    elif isinstance(value, float):
+        text = f"{value:.6g}"
+    else:
+        text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

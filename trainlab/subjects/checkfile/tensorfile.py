@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainlab.subjects.checkfile.content import Content
-from trainlab.subjects.checkfile.tensors import ITEM_BITS, SAFETENSORS, Storage, TensorInfo
+from trainlab.subjects.checkfile.tensors import ITEM_BITS, SAFETENSORS, Storage, TensorInfo, layout
 from trainlab.subjects.checkfile.wrong import damaged
 
 __all__ = ["read_header", "read_safetensors"]
@@ -52,9 +52,9 @@ def read_safetensors(path: Path) -> Content:
     spans: list[tuple[int, int]] = []
     for name, entry in header.items():
         try:
-            begin, end = (int(each) for each in entry["data_offsets"])
+            (begin, end), _, _ = layout(entry["data_offsets"])
+            shape, _, _ = layout(entry["shape"])
             dtype = SAFETENSORS.get(entry["dtype"], str(entry["dtype"]))
-            shape = tuple(int(each) for each in entry["shape"])
         except (TypeError, KeyError, ValueError):
             content.notes.append(f"{name}: its entry in the header cannot be read")
             continue

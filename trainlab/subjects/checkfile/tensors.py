@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["ITEM_BITS", "SAFETENSORS", "STORAGES", "Storage", "TensorInfo"]
+__all__ = ["ITEM_BITS", "SAFETENSORS", "STORAGES", "Storage", "TensorInfo", "contiguous", "layout"]
+
+LARGEST = 2**63  # what torch counts elements and bytes with
+DIMENSIONS = 64
 
 # bits of one element, by torch's names
 ITEM_BITS = {
@@ -37,7 +41,7 @@ SAFETENSORS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: that makes each of thousands twice as slow to make
 class Storage:
     """A run of bytes in a file that one tensor or several look at.
 
@@ -67,7 +71,7 @@ class Storage:
     data: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: that makes each of thousands twice as slow to make
 class TensorInfo:
     """One tensor of a checkpoint.
 
@@ -114,20 +118,22 @@ class TensorInfo:
     @property
     def whole(self) -> bool:
         """Is it its whole storage, in order?"""
-        return self.storage is not None and (self.stride, self.offset, self.nbytes) == (
-            None,
-            0,
-            self.storage.nbytes,
+        return (
+            self.storage is not None
+            and self.stride is None
+            and self.offset == 0
+            and self.nbytes == self.storage.nbytes
         )
 
     def reach(self) -> int:
         """The bytes of its storage that it needs, from the storage's start."""
-        numel = math.prod(self.shape)
-        if not numel:
-            return 0
-        if self.stride is not None:
-            numel = 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=False))
-        return (self.offset + numel) * ITEM_BITS.get(self.dtype, 0) // 8
+        count = math.prod(self.shape)
+        if count and self.stride is not None:
+            count = 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
+        return (self.offset + count) * ITEM_BITS.get(self.dtype, 0) // 8 if count else 0
+
+    def __str__(self) -> str:
+        return f"tensor {self.dtype} {list(self.shape)}"
 
 
 @lru_cache(4096)
@@ -137,3 +143,30 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     for size in reversed(shape[1:]):
         steps.append(steps[-1] * max(size, 1))
     return tuple(reversed(steps[: len(shape)]))
+
+
+Layout = tuple[tuple[int, ...], tuple[int, ...] | None, int]
+
+
+def layout(shape: Iterable[int], stride: Iterable[int] | None = None, offset: int = 0) -> Layout:
+    """Shape, stride and offset as a `TensorInfo` has them: the stride is None where the tensor lies in order.
+
+    Raises:
+        ValueError: No tensor lies so. Negative steps would lead out of the memory, huge sizes take for ever to multiply,
+            and a nested tuple to hash.
+    """
+    shape, stride = tuple(shape), None if stride is None else tuple(stride)
+    numbers = (*shape, *(stride or ()), offset)
+    if len(numbers) > 2 * DIMENSIONS or not {int}.issuperset(map(type, numbers)):
+        raise ValueError("a size, stride or offset that is no number")
+    return _layout(shape, stride, offset)
+
+
+@lru_cache(4096)
+def _layout(shape: tuple[int, ...], stride: tuple[int, ...] | None, offset: int) -> Layout:
+    total = math.prod(each or 1 for each in shape)
+    if min((*shape, *(stride or ()), offset)) < 0 or max(total, offset, *(stride or ())) >= LARGEST:
+        raise ValueError("a size, stride or offset that no tensor has")
+    if stride is not None and len(stride) != len(shape):
+        raise ValueError("not a stride for each size")
+    return shape, None if stride == contiguous(shape) else stride, offset

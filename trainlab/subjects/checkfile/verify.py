@@ -12,19 +12,34 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from trainlab.errors import SubjectError
 from trainlab.subjects.checkfile.parallel import in_parallel
 from trainlab.subjects.checkfile.peek import content_of
+from trainlab.subjects.checkfile.shown import lines_html, listed
 from trainlab.subjects.checkfile.sniff import sniff
 from trainlab.subjects.checkfile.tensors import TensorInfo
-from trainlab.subjects.checkfile.zipped import LOCAL, Archive, Record, parse_descriptor, parse_local
+from trainlab.subjects.checkfile.torchzip import zip_format
+from trainlab.subjects.checkfile.wrong import damaged
+from trainlab.subjects.checkfile.zipped import (
+    DESCRIPTOR,
+    END,
+    END64,
+    LOCAL,
+    LOCATOR,
+    Archive,
+    Record,
+    descriptor_size,
+    parse_descriptor,
+    parse_local,
+)
 
-__all__ = ["Check", "State", "Verification", "crc_of", "verify"]
+__all__ = ["Check", "State", "Verification", "crc_of", "read_into", "verify"]
 
 _MAKERS = ((0x031E, 45), (45, 45))  # what miniz, which torch uses, and zipfile call themselves
 PIECE = 2**19  # bytes: a buffer that stays in the core's cache between reading and summing
@@ -47,7 +62,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One record or tensor that was checked: what it is, the tensors in it, its state and what is wrong."""
+    """One record or tensor that was checked: what it is, its state, the tensors in it if that is not good, what is wrong."""
 
     name: str
     state: State
@@ -90,49 +105,49 @@ class Verification:
         lines = [f"{self.path}: {self.state} ({told or 'nothing in it'})"]
         lines += [f"  {note}" for note in self.notes]
         for each in self.damaged[:20]:
-            tensors = (
-                f" ({', '.join(each.tensors[:4])}{', …' if len(each.tensors) > 4 else ''})"
-                if each.tensors
-                else ""
-            )
+            tensors = f" ({listed(each.tensors, 4)})" if each.tensors else ""
             lines.append(f"  {each.name}{tensors}: {each.wrong}")
         if self.state is State.UNVERIFIABLE:
             lines.append(
-                "  a file without checksums can be checked only against a manifest that was written before"
+                "  what has no checksum can be checked only against a manifest that was written before"
             )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        from trainlab.markup import block, paragraph, table
-
-        title, *lines = repr(self).split("\n")
         rows = [
             {"record": each.name, "state": str(each.state), "tensors": ", ".join(each.tensors[:3])}
-            for each in self.checks
+            for each in sorted(self.checks, key=lambda each: each.state is State.GOOD)
         ]
-        rows.sort(key=lambda row: row["state"] == "good")
-        return block(title, [*(paragraph(line.strip()) for line in lines), table(rows, limit=20)])
+        return lines_html(repr(self), rows, limit=20)
 
 
-def verify(path: str | Path, *, workers: int | None = None) -> Verification:
+def verify(path: str | Path) -> Verification:
     """Checks every byte of a checkpoint that can be checked.
 
     Args:
         path: A file, or a folder: then every checkpoint in it.
-        workers: Threads; None takes one per core.
 
     Raises:
         SubjectError: It is missing or no checkpoint.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return _folder(path, workers)
+        return _folder(path)
     if sniff(path) == "zip":
-        return _archive(path, workers)
+        return _archive(path)
     content = content_of(path)
     checks = [_structural(path, name, info) for name, info in content.tensors.items()]
     broken = [note for note in content.notes if not note.endswith("of it is not shown")]
     return Verification(path, path.stat().st_size, tuple(checks), tuple(broken))
+
+
+def read_into(file: int, buffer: memoryview, offset: int) -> int:
+    """Reads from an open file into a buffer; gives the bytes read, 0 at the end."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [buffer], offset)
+    raw = os.pread(file, len(buffer), offset)  # macOS before 11
+    buffer[: len(raw)] = raw
+    return len(raw)
 
 
 def crc_of(file: int, offset: int, size: int) -> int | None:
@@ -144,7 +159,7 @@ def crc_of(file: int, offset: int, size: int) -> int | None:
     if size < MAPPED or not POPULATE:
         buffer = memoryview(bytearray(min(PIECE, max(size, 1))))
         while size:
-            count = os.preadv(file, [buffer[: min(size, PIECE)]], offset)
+            count = read_into(file, buffer[: min(size, PIECE)], offset)
             if not count:
                 return None
             crc = zlib.crc32(buffer[:count], crc)
@@ -169,57 +184,54 @@ def crc_of(file: int, offset: int, size: int) -> int | None:
     return crc
 
 
-def _archive(path: Path, workers: int | None) -> Verification:
+def _archive(path: Path) -> Verification:
     size = path.stat().st_size
     try:
-        archive = Archive(path)
+        with Archive(path) as archive:
+            if not zip_format(archive):
+                raise damaged(path, "it is a zip archive, but not one that torch wrote")
+            checks = _records(archive)
+            notes = [*archive.notes, *_seams(archive)]
     except SubjectError as error:
-        return Verification(path, size, (Check("the archive", State.DAMAGED, (), error.what),))
-    with archive:
-        try:
-            tensors = _by_record(content_of(path).tensors)
-        except SubjectError as error:
-            return Verification(path, size, (Check("the archive", State.DAMAGED, (), error.what),))
-        checks = _records(path, archive, tensors, workers)
-        notes = [*archive.notes, *_seams(archive)]
+        return Verification(path, size, (_damage("the archive", error.what),))
+    if any(each.state is not State.GOOD for each in checks):
+        checks = _with_tensors(path, checks)
     return Verification(path, size, tuple(checks), tuple(notes))
 
 
-def _by_record(tensors: dict[str, TensorInfo]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _with_tensors(path: Path, checks: list[Check]) -> list[Check]:
+    """The checks of an archive with the names of the tensors in the records that are not good."""
+    names: dict[str, list[str]] = {}
+    try:
+        tensors = content_of(path).tensors
+    except SubjectError:  # the damage is in what would name them
+        return checks
     for name, info in tensors.items():
         if info.storage is not None:
-            found.setdefault(info.storage.record, []).append(name)
-    return found
+            names.setdefault(info.storage.record, []).append(name)
+    found = (tuple(names.get(each.name.partition("/")[2] or each.name, ())) for each in checks)
+    return [
+        each if each.state is State.GOOD else replace(each, tensors=tensors)
+        for each, tensors in zip(checks, found, strict=True)
+    ]
 
 
-def _records(path: Path, archive: Archive, tensors: dict[str, list[str]], workers: int | None) -> list[Check]:
-    common = _most(_uniform(record) for record in archive.records)
-    file = os.open(path, os.O_RDONLY)
+def _records(archive: Archive) -> list[Check]:
+    counted = Counter(_uniform(record) for record in archive.records).most_common(1)
+    common = counted[0][0] if counted else ()
 
-    def check(record: Record) -> Check:
-        names = tuple(tensors.get(record.short, ()))
-        wrong = _wrong_header(archive, record, common) or _wrong_content(archive, file, record)
-        if wrong:
-            return Check(record.name, State.DAMAGED, names, wrong)
-        return Check(record.name, State.GOOD if record.crc or not record.size else State.UNVERIFIABLE, names)
+    def check(batch: list[int]) -> list[Check]:
+        found = []
+        for record in map(archive.records.__getitem__, batch):
+            wrong = _wrong_header(archive, record, common) or _wrong_content(archive, record)
+            known = State.GOOD if record.crc or not record.size else State.UNVERIFIABLE
+            found.append(Check(record.name, State.DAMAGED if wrong else known, (), wrong))
+        return found
 
-    def check_all(batch: list[int]) -> list[Check]:
-        return [check(archive.records[number]) for number in batch]
-
-    try:
-        batches = _batches(archive.records)
-        done = in_parallel(
-            [partial(check_all, each) for each in batches], label=f"verify {path.name}", workers=workers
-        )
-    finally:
-        os.close(file)
-    found = {
-        number: each
-        for batch, checks in zip(batches, done, strict=True)
-        for number, each in zip(batch, checks, strict=True)
-    }
-    return [found[number] for number in range(len(archive.records))]
+    batches = _batches(archive.records)
+    done = in_parallel([partial(check, each) for each in batches], label=f"verify {archive.path.name}")
+    found = dict(zip(chain.from_iterable(batches), chain.from_iterable(done), strict=True))
+    return [found[number] for number in range(len(found))]
 
 
 def _batches(records: list[Record]) -> list[list[int]]:
@@ -240,11 +252,6 @@ def _uniform(record: Record) -> tuple[int, ...]:
     return record.fields[1:7] + record.fields[13:16]
 
 
-def _most(values: Iterator[tuple[int, ...]]) -> tuple[int, ...]:
-    counted = Counter(values).most_common(1)
-    return counted[0][0] if counted else ()
-
-
 def _wrong_header(archive: Archive, record: Record, common: tuple[int, ...]) -> str:
     """What is wrong around a record: its two headers must tell the same, and the same as all the others."""
     raw = archive.at(record.header, LOCAL.size)
@@ -261,27 +268,23 @@ def _wrong_header(archive: Archive, record: Record, common: tuple[int, ...]) -> 
         return "its header contradicts the directory"
     padding = struct.pack("<2sH", b"FB", max(extra_size - 4, 0)) + b"Z" * (extra_size - 4)
     torch_wrote = record.flags == 0x0808 and record.method == 0
-    if torch_wrote and (
-        _uniform(record) != common or (needs, time, date) != (0, 0, 0) or (packed == 0 and crc)
-    ):
+    odd = _uniform(record) != common or (needs, time, date) != (0, 0, 0) or (packed == 0 and crc)
+    if torch_wrote and odd:
         return "its header is not as torch writes it"
     if torch_wrote and record.size < 0xFFFFFFFF and rest[name_size:] != padding:
         return "its padding is not as torch writes it"
-    if flags & 8:
-        after = archive.at(archive.offset(record) - archive.start + record.packed, 24)
-        if parse_descriptor(after, record.size) != record.crc and record.method == 0:
+    if flags & 8 and record.method == 0:
+        after = archive.at(archive.offset(record) - archive.start + record.packed, DESCRIPTOR)
+        if parse_descriptor(after, record.size) != record.crc:
             return "its size or CRC is told differently behind it"
     return ""
 
 
-def _wrong_content(archive: Archive, file: int, record: Record) -> str:
+def _wrong_content(archive: Archive, record: Record) -> str:
     if record.method != 0:
-        return (
-            ""
-            if not record.crc or zlib.crc32(archive.read(record)) == record.crc
-            else "its content does not have the stored CRC"
-        )
-    crc = crc_of(file, archive.offset(record), record.size)
+        crc: int | None = zlib.crc32(archive.read(record)) if record.crc else 0
+    else:
+        crc = crc_of(archive.file, archive.offset(record), record.size)
     if crc is None:
         return "the file ends before it does"
     return "its content does not have the stored CRC" if record.crc and crc != record.crc else ""
@@ -297,12 +300,7 @@ def _seams(archive: Archive) -> Iterator[str]:
             return  # said of the record itself
         place = archive.offset(record) - archive.start + record.packed
         if record.flags & 8:
-            after = archive.at(place, 28)
-            wide = after[24:28] in (b"PK\x03\x04", b"PK\x01\x02") and after[16:20] not in (
-                b"PK\x03\x04",
-                b"PK\x01\x02",
-            )
-            place += 24 if wide else 16
+            place += descriptor_size(archive.at(place, DESCRIPTOR + 4))
     offset, size, count = archive.directory
     if place != offset:
         yield f"{abs(offset - place)} bytes before the directory belong to no record"
@@ -314,36 +312,20 @@ def _seams(archive: Archive) -> Iterator[str]:
 def _wrong_end(archive: Archive, offset: int, size: int, count: int) -> Iterator[str]:
     """The end records: every number in them is there twice, or is 0."""
     raw = archive.at(offset + size, 200)
-    if raw[:4] == b"PK\x06\x06" and len(raw) >= 98:
-        _, length, made, needs, disk, start, here, total, cd_size, cd_offset = struct.unpack_from(
-            "<IQHHIIQQQQ", raw
-        )
-        _, zero, end64, disks = struct.unpack_from("<IIQI", raw, 56)
-        if (length, disk, start, here, total, cd_size, cd_offset) != (
-            44,
-            0,
-            0,
-            count,
-            count,
-            size,
-            offset,
-        ) or (made, needs) not in _MAKERS:
+    if raw[:4] == b"PK\x06\x06" and len(raw) >= END64.size + LOCATOR.size + END.size:
+        _, length, made, needs, *numbers = END64.unpack_from(raw)
+        if (length, *numbers) != (44, 0, 0, count, count, size, offset) or (made, needs) not in _MAKERS:
             yield "the 64-bit end of the archive does not add up"
-        if (raw[56:60], zero, end64, disks) != (b"PK\x06\x07", 0, offset + size, 1):
+        if LOCATOR.unpack_from(raw, END64.size) != (0x07064B50, 0, offset + size, 1):
             yield "the end's locator does not add up"
-        raw = raw[76:]
-    if raw[:4] != b"PK\x05\x06" or len(raw) < 22:
+        raw = raw[END64.size + LOCATOR.size :]
+    if raw[:4] != b"PK\x05\x06" or len(raw) < END.size:
         yield "there are bytes between the directory and the end"
         return
-    _, disk, start, here, total, cd_size, cd_offset, note = struct.unpack_from("<IHHHHIIH", raw)
-    exact = (here, total, cd_size, cd_offset) == (count, count, size, offset)
-    full = (
-        here in (count, 0xFFFF),
-        total in (count, 0xFFFF),
-        cd_size in (size, 0xFFFFFFFF),
-        cd_offset in (offset, 0xFFFFFFFF),
-    )
-    if (disk, start) != (0, 0) or not (exact or all(full)) or len(raw) != 22 + note:
+    _, disk, start, *numbers, note = END.unpack_from(raw)
+    told = zip(numbers, (count, count, size, offset), (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF), strict=True)
+    wrong = any(number not in (meant, full) for number, meant, full in told)
+    if wrong or (disk, start) != (0, 0) or len(raw) != END.size + note:
         yield "the end of the archive does not add up"
 
 
@@ -354,32 +336,39 @@ def _structural(path: Path, name: str, info: TensorInfo) -> Check:
     return Check(name, State.UNVERIFIABLE, (name,))
 
 
-def _folder(path: Path, workers: int | None) -> Verification:
-    from trainlab.subjects.checkfile.folders import archives_in, checkpoint_files
+def _folder(path: Path) -> Verification:
+    from trainlab.subjects.checkfile.distributed import find_places
+    from trainlab.subjects.checkfile.folders import checkpoint_files
 
     checks: list[Check] = []
-    notes: list[str] = []
     size = 0
     for file in checkpoint_files(path):
         name = str(file.relative_to(path))
         try:
-            found = verify(file, workers=workers)
+            found = verify(file)
         except SubjectError as error:
-            checks.append(Check(name, State.DAMAGED, (), error.what))
+            checks.append(_damage(name, error.what))
             continue
         size += found.size
         wrong = "; ".join([*found.notes, *(f"{each.name} {each.wrong}" for each in found.damaged[:5])])
-        checks.append(
-            Check(
-                name, found.state, tuple(tensor for each in found.damaged for tensor in each.tensors), wrong
-            )
-        )
-    for archive_path, start, length, name in archives_in(path):
-        with Archive(archive_path, start, length) as archive:
-            checks += [
-                Check(f"{name}: {each.name}", each.state, (name,), each.wrong)
-                for each in _records(archive_path, archive, {}, workers)
-            ]
-    if not checks:
-        notes.append("no checkpoint in it")
-    return Verification(path, size, tuple(checks), tuple(notes))
+        tensors = tuple(tensor for each in found.damaged for tensor in each.tensors)
+        checks.append(Check(name, found.state, tensors, wrong))
+    for metadata in sorted(path.rglob(".metadata")):
+        places = find_places(metadata.parent)
+        if not places:
+            checks.append(_damage(str(metadata.relative_to(path)), "it does not say where anything lies"))
+        for name, file, start, length in places:
+            size += length
+            try:
+                with Archive(file, start, length) as archive:
+                    inner = _records(archive)
+            except SubjectError as error:
+                inner = [_damage(file.name, error.what)]
+            except OSError as error:
+                inner = [_damage(file.name, f"it cannot be opened: {error.strerror}")]
+            checks += [replace(each, name=f"{name}: {each.name}", tensors=(name,)) for each in inner]
+    return Verification(path, size, tuple(checks), () if checks else ("no checkpoint in it",))
+
+
+def _damage(name: str, wrong: str) -> Check:
+    return Check(name, State.DAMAGED, (), wrong)

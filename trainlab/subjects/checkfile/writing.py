@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainlab.subjects.checkfile.tensors import SAFETENSORS, STORAGES, TensorInfo, contiguous
-from trainlab.subjects.checkfile.zipped import CENTRAL, END, END64, LOCAL, LOCATOR
+from trainlab.subjects.checkfile.zipped import CENTRAL, DESCRIPTOR, END, END64, LOCAL, LOCATOR
 
 __all__ = ["Target", "plan_safetensors", "plan_torch"]
 
@@ -41,11 +41,8 @@ def plan_safetensors(tensors: Mapping[str, TensorInfo]) -> Target:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     pos = 0
     for name, info in tensors.items():
-        header[name] = {
-            "dtype": _CODES[info.dtype],
-            "shape": list(info.shape),
-            "data_offsets": [pos, pos + info.nbytes],
-        }
+        span = [pos, pos + info.nbytes]
+        header[name] = {"dtype": _CODES[info.dtype], "shape": list(info.shape), "data_offsets": span}
         pos += info.nbytes
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)
@@ -61,9 +58,8 @@ def plan_torch(tree: Any, tensors: Mapping[str, TensorInfo]) -> Target:
     pickle = _Pickle(tensors)
     raw = pickle.of(tree)
     places: dict[str, int] = {}
-    entries: list[
-        tuple[str, int, int, int | str]
-    ] = []  # record, header's offset, size, CRC or the tensor that has it
+    # record, header's offset, size, CRC or the tensor that has it
+    entries: list[tuple[str, int, int, int | str]] = []
     pieces: list[tuple[int, bytes]] = []
     pos = 0
 
@@ -76,7 +72,7 @@ def plan_torch(tree: Any, tensors: Mapping[str, TensorInfo]) -> Target:
             pieces.append((at, content))
         else:
             places[name] = at
-        pos = at + size + _descriptor_size(size)
+        pos = at + size + (DESCRIPTOR if size > 0xFFFFFFFF else 16)
 
     add("archive/data.pkl", len(raw), raw)
     add("archive/byteorder", 6, b"little")
@@ -100,20 +96,12 @@ def plan_torch(tree: Any, tensors: Mapping[str, TensorInfo]) -> Target:
     return Target(b"", places, directory + ends + END64.size + LOCATOR.size + END.size, tail)
 
 
-def _descriptor_size(size: int) -> int:
-    return 24 if size > 0xFFFFFFFF else 16
-
-
 def _local(record: str, header: int) -> tuple[bytes, int]:
     """A local header, padded so that the content is aligned, and the content's offset."""
     name = record.encode()
     pad = -(header + LOCAL.size + len(name) + 4) % ALIGNMENT
-    raw = (
-        LOCAL.pack(0x04034B50, 0, 0x0808, 0, 0, 0, 0, 0, 0, len(name), pad + 4)
-        + name
-        + struct.pack("<2sH", b"FB", pad)
-        + b"Z" * pad
-    )
+    fixed = LOCAL.pack(0x04034B50, 0, 0x0808, 0, 0, 0, 0, 0, 0, len(name), pad + 4)
+    raw = fixed + name + struct.pack("<2sH", b"FB", pad) + b"Z" * pad
     return raw, header + len(raw)
 
 
@@ -129,20 +117,8 @@ def _central(record: str, header: int, size: int, crc: int) -> bytes:
 def _end(count: int, offset: int, size: int) -> bytes:
     wide = END64.pack(0x06064B50, END64.size - 12, 0x031E, 45, 0, 0, count, count, size, offset)
     locator = LOCATOR.pack(0x07064B50, 0, offset + size, 1)
-    return (
-        wide
-        + locator
-        + END.pack(
-            0x06054B50,
-            0,
-            0,
-            min(count, 0xFFFF),
-            min(count, 0xFFFF),
-            min(size, 0xFFFFFFFF),
-            min(offset, 0xFFFFFFFF),
-            0,
-        )
-    )
+    few, short, place = min(count, 0xFFFF), min(size, 0xFFFFFFFF), min(offset, 0xFFFFFFFF)
+    return wide + locator + END.pack(0x06054B50, 0, 0, few, few, short, place, 0)
 
 
 class _Pickle:
@@ -150,17 +126,19 @@ class _Pickle:
 
     def __init__(self, tensors: Mapping[str, TensorInfo]) -> None:
         self.tensors = tensors
-        self.order: list[str] = []
         self._number: dict[str, int] = {}
         self._left = VALUES
 
+    @property
+    def order(self) -> list[str]:
+        """The tensors that were written, in the order of their records."""
+        return list(self._number)
+
     def of(self, tree: Any) -> bytes:
         """The pickle of a tree; tensors that are not saved are left out of it, classes become dicts."""
-        self._left = VALUES
         raw = self._value(tree, 0)
-        if self._left < 0 or raw is None or len(self.order) < len(self.tensors):
-            self.order, self._number = [], {}
-            self._left = VALUES
+        if self._left < 0 or raw is None or len(self._number) < len(self.tensors):
+            self._number, self._left = {}, VALUES
             raw = self._value(dict(self.tensors), 0)  # not all can be reached as plain values: flat, by name
         return b"\x80\x02" + (raw or b"}") + b"."
 
@@ -177,41 +155,28 @@ class _Pickle:
             )  # fmt: skip
             return b"}(" + inner + b"u"
         if isinstance(value, (list, tuple)):
-            items = [self._value(each, depth + 1) or b"N" for each in value]  # a lost tensor keeps its place
-            return (
-                (b"](" + b"".join(items) + b"e") if isinstance(value, list) else b"(" + b"".join(items) + b"t"
-            )
+            items = b"".join(
+                self._value(each, depth + 1) or b"N" for each in value
+            )  # a lost tensor keeps its place
+            return b"](" + items + b"e" if isinstance(value, list) else b"(" + items + b"t"
         return _scalar(value)
 
     def _tensor(self, info: TensorInfo) -> bytes:
-        number = self._number.get(info.name)
-        if number is None:
-            number = self._number[info.name] = len(self.order)
-            self.order.append(info.name)
+        number = self._number.setdefault(info.name, len(self._number))
         kind = _CLASSES.get(info.dtype)
-        untyped = kind is None
-        storage = (
-            b"(" + _text("storage") + (b"ctorch.storage\nUntypedStorage\n" if untyped else f"ctorch\n{kind}\n".encode())
-            + _text(str(number)) + _text("cpu") + _integer(info.nbytes if untyped else info.numel) + b"tQ"
-        )  # fmt: skip
-        sizes = b"(" + b"".join(map(_integer, info.shape)) + b"t"
-        steps = b"(" + b"".join(map(_integer, contiguous(info.shape))) + b"t"
-        hooks = b"ccollections\nOrderedDict\n)R"
-        name = b"_rebuild_tensor_v3" if untyped else b"_rebuild_tensor_v2"
-        dtype = f"ctorch\n{info.dtype}\n".encode() if untyped else b""
-        return (
-            b"ctorch._utils\n"
-            + name
-            + b"\n("
-            + storage
-            + b"K\x00"
-            + sizes
-            + steps
-            + b"\x89"
-            + hooks
-            + dtype
-            + b"tR"
+        version, dtype, count = b"2", b"", info.numel
+        name = f"torch\n{kind}"
+        if kind is None:  # of no class of its own: bytes, and the dtype beside them
+            version, dtype, count = b"3", f"ctorch\n{info.dtype}\n".encode(), info.nbytes
+            name = "torch.storage\nUntypedStorage"
+        sizes, steps = (
+            b"(" + b"".join(map(_integer, each)) + b"t" for each in (info.shape, contiguous(info.shape))
         )
+        storage = (
+            _text("storage") + f"c{name}\n".encode() + _text(str(number)) + _text("cpu") + _integer(count)
+        )
+        parts = b"((" + storage + b"tQK\x00" + sizes + steps + b"\x89ccollections\nOrderedDict\n)R" + dtype
+        return b"ctorch._utils\n_rebuild_tensor_v" + version + b"\n" + parts + b"tR"
 
 
 def _scalar(value: Any) -> bytes:
@@ -233,8 +198,9 @@ def _integer(value: int) -> bytes:
         return b"K" + bytes([value])
     if -(2**31) <= value < 2**31:
         return b"J" + struct.pack("<i", value)
-    raw = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)[:255]
-    return b"\x8a" + bytes([len(raw)]) + raw
+    raw = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    # weights-only loading reads no LONG4
+    return b"\x8a" + bytes([len(raw)]) + raw if len(raw) < 256 else _text(str(value))
 
 
 def _text(value: str) -> bytes:

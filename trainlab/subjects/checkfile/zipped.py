@@ -18,18 +18,19 @@ from typing import NamedTuple, Self
 
 from trainlab.subjects.checkfile.wrong import damaged
 
-__all__ = ["Archive", "Record", "parse_descriptor", "parse_local"]
+__all__ = ["Archive", "Record", "descriptor_size", "local_size", "parse_descriptor", "parse_local"]
 
-CENTRAL = struct.Struct(
-    "<IHHHHHHIIIHHHHHII"
-)  # signature, made by, needs, flags, method, time, date, crc, packed, size, …
+# signature, made by, needs, flags, method, time, date, crc, packed, size, …
+CENTRAL = struct.Struct("<IHHHHHHIIIHHHHHII")
 LOCAL = struct.Struct("<IHHHHHIIIHH")
 END = struct.Struct("<IHHHHIIH")
 END64 = struct.Struct("<IQHHIIQQQQ")
 LOCATOR = struct.Struct("<IIQI")
 TAIL = 65_535 + END.size + LOCATOR.size + END64.size
-INFLATED = 256 * 2**20  # bytes; a record is not inflated beyond this
+INFLATED = 256 * 2**20  # bytes; a record is not inflated beyond this: a small one can hold gigabytes of zeros
 ENTRIES = 2_000_000
+DESCRIPTOR = 24  # bytes, at most
+_HEADERS = (b"PK\x03\x04", b"PK\x01\x02")  # of a record, and of the directory
 _WIDE = 0xFFFFFFFF  # in place of a value that takes 64 bits
 
 
@@ -68,6 +69,7 @@ class Archive:
         length: How many bytes it has; None takes the rest of the file.
 
     Attributes:
+        file: The open file.
         records: Every entry, in the central directory's order, duplicates included.
         notes: What is odd about the directory.
 
@@ -78,14 +80,14 @@ class Archive:
     def __init__(self, path: Path, start: int = 0, length: int | None = None) -> None:
         self.path = path
         self.start = start
-        self._file = os.open(path, os.O_RDONLY)
+        self.file = os.open(path, os.O_RDONLY)
         try:
-            self.size = os.fstat(self._file).st_size - start if length is None else length
+            self.size = os.fstat(self.file).st_size - start if length is None else length
             self.notes: list[str] = []
             self.directory = self._directory()
             self.records = self._entries()
         except BaseException:
-            os.close(self._file)
+            os.close(self.file)
             raise
         self._offsets: dict[int, int] = {}
 
@@ -93,22 +95,17 @@ class Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        os.close(self.file)
 
     def at(self, offset: int, size: int) -> bytes:
         """Bytes of the file, fewer where it ends."""
-        return os.pread(self._file, size, self.start + offset)
+        return os.pread(self.file, size, self.start + offset)
 
     def duplicates(self) -> list[str]:
         """The names that more than one record bears."""
-        names = [each.name for each in self.records]
-        if len(set(names)) == len(names):  # nearly always
-            return []
-        return [name for name, count in Counter(names).items() if count > 1]
-
-    def named(self, short: str) -> list[Record]:
-        """Every record with this name, whatever folder of the archive it lies in."""
-        return [each for each in self.records if each.short == short]
+        counts = Counter(each.name for each in self.records)
+        twice = len(counts) < len(self.records)
+        return [name for name, count in counts.items() if count > 1] if twice else []
 
     def offset(self, record: Record) -> int:
         """Where the content of a record begins in the file.
@@ -118,29 +115,23 @@ class Archive:
         """
         known = self._offsets.get(record.header)
         if known is None:
-            local = parse_local(self.at(record.header, LOCAL.size))
-            if local is None:
+            size = local_size(self.at(record.header, LOCAL.size))
+            if not size:
                 raise damaged(self.path, f"record {record.name!r} does not lie where the directory says")
-            known = self._offsets[record.header] = record.header + LOCAL.size + local[9] + local[10]
+            known = self._offsets[record.header] = record.header + size
         return self.start + known
 
-    def read(self, record: Record, limit: int = INFLATED) -> bytes:
-        """The content of a record, inflated where it is compressed, its CRC not looked at.
-
-        Args:
-            record: One of `records`.
-            limit: The most bytes that are inflated: a small record can hold gigabytes of zeros.
-        """
-        raw = os.pread(self._file, min(record.packed, limit), self.offset(record))
+    def read(self, record: Record) -> bytes:
+        """The content of a record, inflated where it is compressed, its CRC not looked at; at most `INFLATED` bytes."""
+        raw = os.pread(self.file, min(record.packed, INFLATED), self.offset(record))
         if record.method == 0:
             return raw
         if record.method != 8:
             raise damaged(
-                self.path,
-                f"record {record.name!r} is compressed in a way torch does not know ({record.method})",
+                self.path, f"record {record.name!r} is compressed in an unknown way ({record.method})"
             )
         try:
-            return zlib.decompressobj(-15).decompress(raw, limit)
+            return zlib.decompressobj(-15).decompress(raw, INFLATED)
         except zlib.error as error:
             raise damaged(self.path, f"record {record.name!r} cannot be inflated: {error}") from None
 
@@ -158,7 +149,7 @@ class Archive:
             raw = self.at(end, END64.size)
             if len(raw) < END64.size or raw[:4] != b"PK\x06\x06":
                 raise damaged(
-                    self.path, "the archive's end does not lie where it says", cut=True, size=self.size
+                    self.path, "the archive's end lies elsewhere than it says", cut=True, size=self.size
                 )
             *_, count, size, offset = END64.unpack(raw)
         if offset + size > end:
@@ -173,15 +164,31 @@ class Archive:
         offset, size, count = self.directory
         raw = self.at(offset, min(size, ENTRIES * 64))
         pos = 0
-        unpack = CENTRAL.unpack_from
+        unpack, make = CENTRAL.unpack_from, Record._make
         found: list[Record] = []
         for _ in range(min(count, ENTRIES)):
             if pos + CENTRAL.size > len(raw) or raw[pos : pos + 4] != b"PK\x01\x02":
                 raise damaged(self.path, f"the archive's directory breaks off after {pos} of {size} bytes")
             fields = unpack(raw, pos)
-            _, _, _, flags, method, _, _, crc, packed, full, name_size, extra_size, note_size, *_, header = (
-                fields
-            )
+            (
+                _,
+                _,
+                _,
+                flags,
+                method,
+                _,
+                _,
+                crc,
+                packed,
+                full,
+                name_size,
+                extra_size,
+                note_size,
+                _,
+                _,
+                _,
+                header,
+            ) = fields
             begin = pos + CENTRAL.size
             end = begin + name_size
             pos = end + extra_size + note_size
@@ -189,7 +196,7 @@ class Archive:
                 full, packed, header = _wide(raw[end : end + extra_size], full, packed, header)
             name = str(raw[begin:end], "utf-8", "replace")
             short = name.partition("/")[2] or name
-            found.append(Record(name, header, full, packed, crc, method, flags, fields, short))
+            found.append(make((name, header, full, packed, crc, method, flags, fields, short)))
         if pos != size:
             self.notes.append(f"{size - pos} bytes of the archive's directory belong to no record")
         return found
@@ -200,13 +207,25 @@ def parse_local(raw: bytes) -> tuple[int, ...] | None:
     return LOCAL.unpack(raw) if len(raw) == LOCAL.size and raw[:4] == b"PK\x03\x04" else None
 
 
+def local_size(raw: bytes) -> int:
+    """Bytes from the start of a local header to the content behind it; 0 where there is none."""
+    local = parse_local(raw)
+    return LOCAL.size + local[9] + local[10] if local else 0
+
+
+def descriptor_size(raw: bytes) -> int:
+    """Bytes of the descriptor that these 28 begin with: whether it is of 64 bits shows in what comes behind it."""
+    wide = raw[24:28] in _HEADERS and raw[16:20] not in _HEADERS
+    return DESCRIPTOR if wide else 16
+
+
 def parse_descriptor(raw: bytes, size: int) -> int | None:
     """The CRC in the descriptor after a record of this size, or None where there is none (raw: 24 bytes)."""
     if raw[:4] != b"PK\x07\x08":
         return None
-    for form in ("<IIII", "<IIQQ"):
-        if len(raw) >= struct.calcsize(form):
-            _, crc, packed, full = struct.unpack_from(form, raw)
+    for form in (struct.Struct("<IIII"), struct.Struct("<IIQQ")):
+        if len(raw) >= form.size:
+            _, crc, packed, full = form.unpack_from(raw)
             if packed == full == size:
                 return int(crc)
     return None
