@@ -23,6 +23,10 @@ bench: .venv/test.done  ## the long studies, beside the peers; prints their tabl
 	$(PY) -m benchmarks.checkpoints
 	$(PY) -m benchmarks.audit_corpus
 	$(PY) -m benchmarks.resume_ablations
+	$(PY) -m benchmarks.dtypes_study
+	$(PY) -m benchmarks.dtypes_rehearsal
+	$(PY) -m benchmarks.dtypes_forecast
+	$(PY) -m benchmarks.dtypes_cost
 
 lab: .venv/lab.done  ## JupyterLab on the pages
 	.venv/bin/jupyter lab notebooks

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trainlab.catalogue import explain, installed
     from trainlab.diagnostic import Diagnostic, Examination, View
     from trainlab.diagnostics.audit import diagnostic as audit
+    from trainlab.diagnostics.dtypes import diagnostic as dtypes
     from trainlab.diagnostics.resume import diagnostic as resume
     from trainlab.diagnostics.variation import diagnostic as variation
     from trainlab.diagnostics.weights import diagnostic as weights

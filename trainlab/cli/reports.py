@@ -75,11 +75,14 @@ def demo(folder: Path) -> None:
     A second run reuses what is there.
     """
     from trainlab.examples.digits import demo as train
+    from trainlab.examples.digits.distillation import distil
 
     checkpoints = [str(path) for path in train(folder)]
     reports = folder / "reports"
     rows = [*_many("variation", checkpoints, {}, reports, html=True)]
-    for page, subject in {"weights": checkpoints[0], "resume": checkpoints[0], "audit": str(folder)}.items():
+    others = {"weights": checkpoints[0], "resume": checkpoints[0], "audit": str(folder)}
+    others["dtypes"] = str(distil(folder / "distillation"))
+    for page, subject in others.items():
         rows.append(_one(page, {"ckpt": subject}, reports, html=True))
     # a sick twin is meant to fail: only a page that could not run is an error here
     click.get_current_context().exit(2 if any(row.verdict == "error" for row in rows) else 0)

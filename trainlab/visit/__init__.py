@@ -9,6 +9,17 @@ from __future__ import annotations
 
 from trainlab.visit.batch import call, device_of, watch
 from trainlab.visit.keep import visit
+from trainlab.visit.target import TARGETS, forward_names, without_target
 from trainlab.visit.tree import map_tensors, tensors
 
-__all__ = ["call", "device_of", "map_tensors", "tensors", "visit", "watch"]
+__all__ = [
+    "TARGETS",
+    "call",
+    "device_of",
+    "forward_names",
+    "map_tensors",
+    "tensors",
+    "visit",
+    "watch",
+    "without_target",
+]

@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from trainlab.errors import SubjectError
 
-__all__ = ["COPY_LIMIT", "require_module", "visit"]
+__all__ = ["COPY_LIMIT", "compiler_off", "require_module", "visit"]
 
 COPY_LIMIT = 256 * 2**20
 """Bytes of parameters up to which a visit copies them; above, it takes a checksum of each."""
@@ -62,7 +62,7 @@ def visit(
             way, that last one becomes a note on it.
     """
     require_module(model)
-    with _ambient_kept(), _compiler_off(), _random_kept(model), _model_kept(model):
+    with _ambient_kept(), compiler_off(), _random_kept(model), _model_kept(model):
         _set_mode(model, train=train)
         torch.set_grad_enabled(grad)
         if seed is not None:
@@ -111,7 +111,7 @@ def _ambient_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _compiler_off() -> Iterator[None]:
+def compiler_off() -> Iterator[None]:
     """Runs compiled modules eagerly; loads no compiler where none is loaded yet."""
     if "torch._dynamo" not in sys.modules:
         yield

@@ -23,9 +23,9 @@ from trainlab.diagnostics.variation.outputs import (
 )
 from trainlab.diagnostics.variation.passes import Passes, at_least, has_left_init, orders
 from trainlab.diagnostics.variation.result import VariationResult
-from trainlab.diagnostics.variation.sources import Reading, Source, read, without_target
+from trainlab.diagnostics.variation.sources import Reading, Source, read
 from trainlab.progress import track
-from trainlab.visit import call, tensors, visit, watch
+from trainlab.visit import call, tensors, visit, watch, without_target
 
 if TYPE_CHECKING:
     from trainlab.subjects import Checkpoint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from trainlab.errors import NotApplicable, UsageError, did_you_mean
-from trainlab.visit import map_tensors, tensors
+from trainlab.visit import TARGETS, forward_names, map_tensors, tensors, without_target
 
-__all__ = ["Reading", "Source", "read", "without_target"]
-
-TARGETS = ("target", "targets", "label", "labels", "y")
+__all__ = ["Reading", "Source", "read"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def read(model: nn.Module, batch: object, *, content: str, target: str, axis: in
         NotApplicable: There are fewer than two samples, or all are the same.
         UsageError: ``content`` or ``target`` names nothing in the batch.
     """
-    names = _parameters(model)
+    names = forward_names(model)
     inputs, target_name, target_value = without_target(model, batch, target)
     found = {path: (_named(path, names, inputs), tensor) for path, tensor in tensors(inputs).items()}
     if not found:
@@ -135,49 +132,6 @@ def read(model: nn.Module, batch: object, *, content: str, target: str, axis: in
         target_name,
         target_value,
     )
-
-
-def _parameters(model: nn.Module) -> list[str]:
-    """The names that forward gives to its arguments; empty where it takes anything."""
-    try:
-        parameters = inspect.signature(model.forward).parameters.values()
-    except ValueError:
-        return []
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-
-def _takes_anything(model: nn.Module, kind: object) -> bool:
-    try:
-        return any(p.kind is kind for p in inspect.signature(model.forward).parameters.values())
-    except ValueError:
-        return True
-
-
-def without_target(model: nn.Module, batch: object, target: str) -> tuple[object, str, Tensor | None]:
-    """Takes the target out of a batch, where forward does not take it: inputs, its name, its values."""
-    names = _parameters(model)
-    if isinstance(batch, Mapping):
-        if target and target not in batch:
-            raise UsageError(f"the batch has no entry {target!r}", fix=did_you_mean(target, map(str, batch)))
-        spare = [key for key in ([target] if target else TARGETS) if key in batch and key not in names]
-        if not spare or (not target and _takes_anything(model, inspect.Parameter.VAR_KEYWORD)):
-            return batch, target, batch[target] if target else None
-        return (
-            {key: value for key, value in batch.items() if key != spare[0]},
-            spare[0],
-            _tensor(batch[spare[0]]),
-        )
-    if isinstance(batch, tuple | list) and not hasattr(batch, "_fields"):
-        longer = len(batch) == len(names) + 1 and not _takes_anything(model, inspect.Parameter.VAR_POSITIONAL)
-        if longer and len(batch) > 1:
-            return tuple(batch[:-1]), target or "target", _tensor(batch[-1])
-    if target and target not in tensors(batch):
-        raise UsageError(f"the batch has no entry {target!r}", fix=did_you_mean(target, tensors(batch)))
-    return batch, target, tensors(batch)[target] if target else None
-
-
-def _tensor(value: object) -> Tensor | None:
-    return value if isinstance(value, Tensor) else None
 
 
 def _named(path: str, names: list[str], inputs: object) -> str:

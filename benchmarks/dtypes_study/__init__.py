@@ -1,0 +1,1 @@
+"""Study of dtype crashes outside autocast: healthy models, mutants, an oracle, and the room's answers beside its peers'."""
