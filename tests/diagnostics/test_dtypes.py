@@ -12,7 +12,7 @@ from torch import nn
 import trainlab as tl
 from trainlab.diagnostics.dtypes import DtypesLimits, DtypesResult
 from trainlab.diagnostics.dtypes.rules import RULES
-from trainlab.errors import UsageError
+from trainlab.errors import SubjectError, UsageError
 from trainlab.finding import Level
 
 CODES = {rule.code: rule for rule in RULES}
@@ -83,6 +83,83 @@ def test_a_run_under_autocast_that_ends_early_is_told(healthy):
     assert level(result, "DTY002") is Level.OK  # without autocast it runs
 
 
+def test_the_op_that_raises_is_named_and_not_the_one_before():
+    finding = tl.dtypes.judge(tl.dtypes.probe(Student(), torch.randn(2, 8), autocast="off"))["DTY001"]
+    assert finding.evidence[0].where.startswith("projector: linear")
+    assert finding.evidence[0].value == "float32, float16, float16"
+    assert finding.fix == "model.get_submodule('projector').to(torch.float32)"
+
+
+def test_an_error_that_only_autocast_brings_is_told_whatever_its_kind():
+    class AsArray(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.from_numpy(super().forward(x).detach().numpy())
+
+    result = tl.dtypes.probe(AsArray(8, 8), torch.randn(2, 8))
+    finding = tl.dtypes.judge(result)["DTY001"]
+    assert finding.level is Level.FAIL  # a TypeError: numpy has no bfloat16
+    assert "numpy" in finding.evidence[0].where
+    half = tl.dtypes.judge(tl.dtypes.probe(AsArray(8, 8), torch.randn(2, 8), dtype="float16"))
+    assert half["DTY001"].level is Level.OK  # numpy has float16
+    assert half["DTY006"].level is Level.SKIP  # the forecast would run in bfloat16
+
+
+def test_an_error_of_the_model_itself_rises():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        tl.dtypes.probe(Student(torch.float32), torch.randn(2, 7))
+
+
+def test_code_that_says_cuda_is_rehearsed_without_autocast_too():
+    class OnCuda(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.gate = nn.Linear(8, 8), nn.Linear(8, 8).half()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cuda", torch.float16):  # on purpose: its own weights are half
+                y = self.gate(x.cuda())
+            return self.body(y.float() + torch.ones(8, device="cuda"))
+
+    findings = tl.dtypes.judge(tl.dtypes.probe(OnCuda(), torch.randn(2, 8)))
+    assert findings["DTY001"].level is Level.OK
+    assert findings["DTY002"].level is Level.OK
+
+
+@pytest.mark.parametrize("where", ["loss", "backward"])
+def test_a_loss_that_raises_under_autocast_is_told(where):
+    class Clash(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx: object, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(_ctx: object, _gradient: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("unsafe to autocast, backwards")
+
+    def loss(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = model(x).sigmoid()
+        return nn.functional.binary_cross_entropy(y, y.detach()) if where == "loss" else Clash.apply(y)
+
+    finding = tl.dtypes.judge(tl.dtypes.probe(Student(torch.float32), torch.randn(2, 8), loss=loss))["DTY007"]
+    assert finding.level is Level.FAIL
+    assert "unsafe to autocast" in finding.text
+
+
+@pytest.mark.parametrize("autocast", ["cuda", "cpu", "off"])
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 8), nn.LayerNorm((8, 4, 4)), nn.BatchNorm2d(8)])
+def test_norms_after_layers_in_lower_precision_are_healthy(norm, autocast):
+    model, x = nn.Sequential(nn.Conv2d(8, 8, 1), norm, nn.Conv2d(8, 8, 1)), torch.randn(2, 8, 4, 4)
+    assert tl.dtypes.judge(tl.dtypes.probe(model, x, autocast=autocast)).verdict is Level.OK
+
+
+def test_norms_kept_in_float32_are_left_in_peace():
+    model = nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)).half()
+    model[1].float()  # as apex's O2 does; CUDA's kernel takes it too
+    model.requires_grad_(requires_grad=False)
+    findings = tl.dtypes.judge(tl.dtypes.probe(model, torch.randn(2, 8, 4, 4).half(), autocast="off"))
+    assert findings.verdict is Level.OK
+
+
 def test_writing_into_a_narrower_dtype_is_told():
     class Accumulates(nn.Module):
         def __init__(self) -> None:
@@ -127,6 +204,42 @@ def test_infinities_of_a_mask_are_meant():
             return torch.softmax(scores.masked_fill(torch.arange(8) > 4, -torch.inf), -1)
 
     assert level(tl.dtypes.probe(Masks(), torch.randn(2, 8)), "DTY005") is Level.OK
+
+
+class Attends(nn.Module):
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.body = nn.Linear(8, 4)
+        self.mask = mask
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.body(x) + self.mask.log(), -1)
+
+
+def test_infinities_that_go_nowhere_are_meant():
+    finding = tl.dtypes.judge(tl.dtypes.probe(Attends(torch.eye(4)), torch.randn(4, 8)))["DTY005"]
+    assert finding.level is Level.OK
+    assert "infinities of model: log" in finding.text
+
+
+def test_nan_of_a_mask_that_hides_a_whole_row_is_told():
+    class Hides(Attends):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(self.body(x).masked_fill(self.mask == 0, -torch.inf), -1)
+
+    finding = tl.dtypes.judge(tl.dtypes.probe(Hides(torch.zeros(4, 4)), torch.randn(4, 8)))["DTY005"]
+    assert finding.level is Level.FAIL
+    assert finding.evidence[0].where.startswith("model: softmax")
+    assert "whole row" in finding.fix
+
+
+def test_one_op_that_gives_nothing_but_infinities_is_told(healthy):
+    places = len(healthy.op_name)
+    lost = np.full(places, np.inf)
+    count, born = np.ones(places, np.int64), np.arange(places) == 0
+    assert (
+        level(replace(healthy, op_min=lost, op_max=lost, op_inf=count, op_born=born), "DTY005") is Level.FAIL
+    )
 
 
 def test_values_unread_are_not_called_finite(healthy):
@@ -199,6 +312,61 @@ def test_a_mistyped_setting_names_what_there_is(setting, value):
     assert ("cuda" if setting == "autocast" else "float16") in str(error.value)
 
 
+def test_a_dtype_of_torch_is_told_by_its_name():
+    with pytest.raises(UsageError, match="did you mean 'float16'"):
+        tl.dtypes.probe(Student(), torch.randn(2, 8), dtype=torch.float16)
+    with pytest.raises(SubjectError, match=r"not an nn\.Module"):
+        tl.dtypes.probe(torch.relu, torch.randn(2, 8))
+
+
+def test_the_picture_of_many_sites_still_shows_the_fix():
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(60)])
+    for i in range(1, 60, 4):
+        model[i].half()
+    result = tl.dtypes.probe(model, torch.randn(2, 8), headroom=False)
+    assert len(result.fix_code) == 15
+    picture = tl.dtypes.plot(result, "sites")
+    axes = picture.axes[0]
+    low = min(text.get_window_extent().y0 for text in axes.texts)
+    assert low >= 0
+    told = [text.get_text() for text in axes.texts]
+    assert result.fix_code[0] in told
+    assert "… 15 changes in all, in the table" in told
+
+
+def test_a_batch_in_an_odd_dtype_is_named():
+    result = tl.dtypes.probe(Student(torch.float32), torch.randn(2, 8).double(), autocast="off")
+    assert set(result.site_causes) == {"the batch"}
+    assert result.fix_cause == ("input the batch",)
+    assert result.fix_code == ("batch = batch.to(torch.float32)",)
+
+
+def test_nan_in_the_weights_is_told():
+    model = Student(torch.float32)
+    nn.init.constant_(model.body.weight, torch.nan)
+    finding = tl.dtypes.judge(tl.dtypes.probe(model, torch.randn(2, 8)))["DTY005"]
+    assert finding.level is Level.FAIL
+    assert finding.fix.startswith("look at the batch and the weights")
+
+
+def test_the_gradient_of_the_batch_is_left_as_found():
+    x = torch.randn(2, 8, requires_grad=True)
+    tl.dtypes.probe(Student(torch.float32), x, loss=mean_square)
+    assert x.grad is None
+
+
+def test_a_fix_that_makes_the_model_half_is_not_offered_for_training(healthy):
+    half = replace(
+        healthy,
+        reference="float16",
+        tensor_dtype=("float16", *healthy.tensor_dtype[1:]),
+        fix_code=("model.get_submodule('body').to(torch.float16)",),
+        fix_cause=("module body",),
+        fix_dtype=("float32",),
+    )
+    assert tl.dtypes.judge(half)["DTY008"].fix == "cast body.weight to float32 before the optimizer is made"
+
+
 @pytest.mark.parametrize("autocast", ["cuda", "cpu", "off"])
 @pytest.mark.parametrize("train", [False, True])
 def test_every_autocast_runs_and_says_how(autocast, train):
@@ -212,3 +380,17 @@ def test_limits_have_names():
     with pytest.raises(UsageError, match="headroom_min"):
         tl.dtypes.judge(tl.dtypes.probe(Student(), torch.randn(2, 8)), headroom_mim=2)
     assert DtypesLimits().weight_casts_max == 1
+
+
+def test_an_error_that_the_model_catches_by_itself_is_no_crash():
+    class Careful(Student):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = torch.relu(self.body(x))
+            try:
+                return self.projector(y)
+            except RuntimeError:
+                return self.projector(y.half())
+
+    result = tl.dtypes.probe(Careful(), torch.randn(2, 8))
+    assert result.site_kind == ("caught",)
+    assert level(result, "DTY002") is Level.OK

@@ -197,13 +197,13 @@ def test_a_backward_that_raises_is_told():
             return Mixes.apply(self.layer(x))
 
     result = found(Model(), torch.ones(1, 2), loss=total)
-    assert result.backward_error == "dtypes clash"
+    assert result.loss_error == "dtypes clash"
     assert {each.where for each in result.gradients} == {"model: Mixes.apply"}  # as far as it came
 
 
 def test_without_a_loss_there_are_no_gradients():
     result = found(Weighted(1.0), [[1.0]])
-    assert (result.gradients, result.loss_scale, result.backward_error) == ((), None, "")
+    assert (result.gradients, result.loss_scale, result.loss_error) == ((), None, "")
 
 
 def test_a_model_that_float16_refuses_is_judged_by_bfloat16():

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainlab.diagnostics.dtypes.rehearsal import cuda_policy, rehearse_cuda
+from trainlab.diagnostics.dtypes.sites_again import ERRORS
 from trainlab.visit import call, tensors, visit
 from trainlab.visit.ops import Op, Run, ops
 
@@ -117,13 +118,13 @@ class Forecast:
         ops: One range a call that gives or takes numbers of the lower dtype; views are left out.
         gradients: Empty where there was no loss.
         settled: A run in float16 was asked too; see `forecast`.
-        backward_error: What the backward raised, as training would; the gradients end there. Empty where it ran.
+        loss_error: What the run or its backward raised, as training would; all ends there. Empty where they ran.
     """
 
     ops: tuple[OpRange, ...]
     gradients: tuple[GradientRange, ...]
     settled: bool
-    backward_error: str = ""
+    loss_error: str = ""
 
     @property
     def first(self) -> OpRange | None:
@@ -185,19 +186,22 @@ def forecast(
     """
     wide = _Listener()
     with visit(model, train=train, seed=seed, grad=loss is not None), under(torch.bfloat16):
-        with ops(model, wide):
-            value = loss(model, batch).mean() if loss else call(model, batch)
-        if loss and isinstance(value, Tensor):
-            wide.hear_backward(model, value)
-    found = Forecast(
-        tuple(wide.rows), tuple(wide.gradients), settled=False, backward_error=wide.backward_error
-    )
+        try:
+            with ops(model, wide):
+                value = loss(model, batch).mean() if loss else call(model, batch)
+        except ERRORS as error:
+            wide.loss_error = str(error)
+        else:
+            if loss and isinstance(value, Tensor):
+                with _grad_kept(batch):
+                    wide.hear_backward(model, value)
+    found = Forecast(tuple(wide.rows), tuple(wide.gradients), settled=False, loss_error=wide.loss_error)
     if not any(map(_near, wide.rows)):
         return found
     narrow = _Listener()
     # float16 may lack a kernel or refuse a constant: what ran until there tells all the same
     with (
-        suppress(RuntimeError),
+        suppress(*ERRORS),
         visit(model, train=train, seed=seed),
         under(torch.float16),
         ops(model, narrow),
@@ -212,7 +216,7 @@ class _Listener:
     def __init__(self) -> None:
         self.rows: list[OpRange] = []
         self.gradients: list[GradientRange] = []
-        self.backward_error = ""
+        self.loss_error = ""
         self.cast: set[int] = set()  # ids of the tensors that were cast down
 
     def __call__(self, op: Op, run: Run) -> object:
@@ -232,7 +236,7 @@ class _Listener:
     def _measure(self, op: Op, site: str, given: list[Tensor], wide: list[Tensor]) -> None:
         measured = [_measured(each) for each in given]
         absmax = max(size for size, _, _ in measured)
-        cast_absmax = max((_measured(each)[0] for each in wide), default=0.0)
+        cast_absmax = max(map(_largest, wide), default=0.0)
         self.rows.append(
             OpRange(
                 module=op.module,
@@ -261,8 +265,8 @@ class _Listener:
         try:
             with _no_autocast():
                 loss.backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            self.backward_error = str(error)
+        except ERRORS as error:
+            self.loss_error = str(error)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -270,6 +274,19 @@ class _Listener:
     def _hear(self, where: str, gradient: Tensor, *, parameter: bool) -> None:
         absmax, _, exponents = _measured(gradient)
         self.gradients.append(GradientRange(where, parameter, absmax, exponents))
+
+
+@contextmanager
+def _grad_kept(batch: object) -> Iterator[None]:
+    """Puts back the gradients of a batch that takes some; those of the model are the visit's."""
+    kept = [(each, each.grad) for each in tensors(batch).values() if each.is_leaf and each.requires_grad]
+    for each, _ in kept:
+        each.grad = None
+    try:
+        yield
+    finally:
+        for each, grad in kept:
+            each.grad = grad
 
 
 @contextmanager
@@ -309,6 +326,15 @@ def _is_view(tensor: Tensor, taken: list[Tensor]) -> bool:
     return all(tensor is not each for each in taken) and any(
         memory == each.untyped_storage().data_ptr() for each in taken
     )
+
+
+def _largest(tensor: Tensor) -> float:
+    """Largest finite magnitude, in one pass where nothing masks or is not finite: a weight is large."""
+    if not tensor.numel():
+        return 0.0
+    low, high = torch.aminmax(tensor.detach())
+    largest = max(-float(low), float(high))
+    return largest if largest < MASK else _measured(tensor)[0]  # NaN compares false
 
 
 def _measured(tensor: Tensor) -> tuple[float, int, np.ndarray]:

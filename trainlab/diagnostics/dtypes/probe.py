@@ -17,10 +17,13 @@ from trainlab.diagnostics.dtypes.forecast import Forecast, forecast, share_lost
 from trainlab.diagnostics.dtypes.rehearsal import DIFFERENCES, rehearse_cuda
 from trainlab.diagnostics.dtypes.result import DtypesResult, located, shape_text
 from trainlab.diagnostics.dtypes.sites import DtypeSites, find_sites
+from trainlab.diagnostics.dtypes.sites_again import ERRORS
+from trainlab.diagnostics.dtypes.sites_causes import Cause
 from trainlab.diagnostics.dtypes.sites_tensors import TensorRow, tensor_rows
 from trainlab.diagnostics.dtypes.trace import Row, Trace, trace
 from trainlab.errors import UsageError, did_you_mean
 from trainlab.visit import call, device_of, visit, without_target
+from trainlab.visit.keep import require_module
 
 __all__ = ["probe"]
 
@@ -43,7 +46,8 @@ def probe(
     """Finds every dtype of a run under autocast, every crash without it, and what float16 could not hold.
 
     Costs a forward under autocast, a tenth of one for the run without it (a native one for each fix that is tried),
-    and for ``headroom`` another forward, with a backward where there is a loss.
+    and for ``headroom`` another forward, with a backward where there is a loss, and one in float16 (slow on a CPU)
+    where bfloat16's values do not settle it.
 
     Args:
         model: Left as found.
@@ -58,20 +62,28 @@ def probe(
 
     Raises:
         UsageError: An unknown autocast or dtype.
+        SubjectError: The model is no module.
+        Exception: What the model raises by itself, dtypes aside.
     """
+    require_module(model)
     if autocast not in AUTOCASTS:
-        raise UsageError("There is no such autocast", seen=autocast, fix=did_you_mean(autocast, AUTOCASTS))
+        raise UsageError(
+            "There is no such autocast", seen=autocast, fix=did_you_mean(str(autocast), AUTOCASTS)
+        )
     if dtype not in LOW:
-        raise UsageError("Autocast has no such lower dtype", seen=dtype, fix=did_you_mean(dtype, LOW))
+        near = did_you_mean(_short(dtype), LOW)  # torch.float16 too is met here
+        raise UsageError("Autocast has no such lower dtype", seen=dtype, fix=near)
     stage, whole = _Stage.of(autocast, device_of(model).type), batch
+    on_meta = device_of(model).type == "meta"
     batch, _, _ = without_target(model, batch)
     traced, error = _under_autocast(
         model, batch, stage, LOW[dtype], train=train, statistics=statistics, seed=seed
     )
-    with visit(model, train=train, seed=seed):
-        sites = find_sites(model, batch)
-        tensors = tensor_rows(model, batch)
-    mending = find_fix(model, batch, sites, train=train) if sites.crashes else Mending("")
+    with stage.remapping():
+        with visit(model, train=train, seed=seed):
+            sites = find_sites(model, batch)
+            tensors = tensor_rows(model, batch)
+        mending = find_fix(model, batch, sites, train=train) if sites.crashes else Mending("")
     ahead = None
     if headroom and stage.rules and not error:
         ahead = forecast(
@@ -82,6 +94,8 @@ def probe(
             seed=seed,
             under=stage.rules,
         )
+        if ahead.loss_error and loss is None:  # the model runs in float16 alone: half a forecast is none
+            ahead = None
     return DtypesResult(
         autocast=autocast,
         dtype="" if stage.rules is None else dtype,
@@ -91,9 +105,10 @@ def probe(
         without_evidence=sites.evidence,
         fallback=sites.fallback,
         error=error,
+        **_raised(traced, error),
         **_ops(traced, stage.evidence),
         **_casts(traced),
-        **_sites(sites),
+        **_sites(sites, caught=not on_meta and not mending.native_error),
         **_fixes(mending),
         **_tensors(tensors),
         **_ahead(ahead),
@@ -117,6 +132,10 @@ class _Stage:
             return cls(rehearse_cuda, "rehearsed")
         return cls(partial(torch.autocast, autocast), ran)
 
+    def remapping(self) -> AbstractContextManager[object]:
+        """For a run without autocast: where CUDA is rehearsed, code that says ``cuda`` still runs, by CUDA's rules."""
+        return rehearse_cuda() if self.rules is rehearse_cuda else nullcontext()
+
 
 def _under_autocast(
     model: nn.Module,
@@ -137,14 +156,20 @@ def _under_autocast(
     ):
         try:
             call(model, batch)
-        except (
-            RuntimeError
-        ) as failure:  # what torch raises where dtypes do not fit; any other error is the model's
-            error = str(failure)
+        except ERRORS as failure:  # one that is not over dtypes rises from the run without autocast
+            error = str(failure) or type(failure).__name__
     return finish(), error
 
 
 # --- tables ----------------------------------------------------------------------------------------------
+
+
+def _raised(traced: Trace, error: str) -> dict[str, Any]:
+    row = traced.raised if error else None
+    return {
+        "error_at": located(row.module, row.op, _place(row)) if row else "",
+        "error_dtypes": ", ".join(row.inputs) if row else "",
+    }
 
 
 def _ops(traced: Trace, evidence: str) -> dict[str, Any]:
@@ -188,23 +213,28 @@ def _casts(traced: Trace) -> dict[str, Any]:
     }
 
 
-def _sites(found: DtypeSites) -> dict[str, Any]:
+def _sites(found: DtypeSites, *, caught: bool) -> dict[str, Any]:
     sites = found.sites
     return {
-        "site_kind": tuple(site.kind for site in sites),
+        "site_kind": tuple("caught" if caught and site.error else site.kind for site in sites),
         "site_module": tuple(site.module for site in sites),
         "site_op": tuple(site.op for site in sites),
         "site_place": tuple(site.place for site in sites),
         "site_dtypes": tuple(", ".join(site.dtypes) for site in sites),
         "site_error": tuple(site.error for site in sites),
-        "site_causes": tuple(", ".join(cause.name for cause in site.causes) for site in sites),
+        "site_causes": tuple(", ".join(map(_named, site.causes)) for site in sites),
     }
+
+
+def _named(cause: Cause) -> str:
+    """A cause by its name; a batch that is one tensor, and the whole model, have none."""
+    return cause.name or ("the batch" if cause.kind == "input" else "the model")
 
 
 def _fixes(mending: Mending) -> dict[str, Any]:
     return {
         "fix_code": tuple(change.code for change in mending.changes),
-        "fix_cause": tuple(f"{change.cause.kind} {change.cause.name}" for change in mending.changes),
+        "fix_cause": tuple(f"{change.cause.kind} {_named(change.cause)}" for change in mending.changes),
         "fix_dtype": tuple(_short(change.cause.dtype) for change in mending.changes),
         "last_resort": mending.last_resort,
     }
@@ -241,24 +271,34 @@ def _ahead(ahead: Forecast | None) -> dict[str, Any]:
             [share_lost(each.exponents, scale=scale or 1.0) for each in gradients], np.float64
         ),
         "loss_scale": np.nan if scale is None else scale,
+        "loss_error": ahead.loss_error if ahead else "",
     }
 
 
 def _known(traced: Trace, found: DtypeSites) -> dict[str, Any]:
     """Known differences between a CPU's kernels and a GPU's that this model meets, with autocast or without."""
+    rows = [*traced.rows, *([traced.raised] if traced.raised else [])]
     met = [
-        (row.module, row.op, _place(row), [each for each in row.inputs if "float" in each])
-        for row in traced.rows
+        (
+            row.module,
+            row.op,
+            _place(row),
+            [each for each in row.inputs if "float" in each],
+            bool(row.autocast),
+        )
+        for row in rows
     ]
-    met += [(site.module, site.op, site.place, list(site.dtypes)) for site in found.sites if not site.error]
+    met += [
+        (site.module, site.op, site.place, list(site.dtypes), False) for site in found.sites if not site.error
+    ]
     told = {
         located(module, op, place): f"{each.case}; a GPU: {each.on_cuda} ({each.source})"
-        for module, op, place, dtypes in met
+        for module, op, place, dtypes, autocast in met
         for each in DIFFERENCES
-        if dtypes and each.concerns(op, dtypes)
+        if dtypes and each.concerns(op, dtypes, autocast=autocast)
     }
     return {"rule_op": tuple(told), "rule_text": tuple(told.values())}
 
 
-def _short(dtype: torch.dtype) -> str:
+def _short(dtype: object) -> str:
     return str(dtype).removeprefix("torch.")

@@ -33,6 +33,12 @@ class DtypesResult(Result, kind="dtypes", schema=1):
     """Whether no fix helped that is smaller than casting the whole model."""
     error: str
     """What ended the run under autocast before its end; empty where nothing did."""
+    error_at: str
+    """The op that raised it, ``module: op (file:line)``; empty where it was none, as for an ``assert``."""
+    error_dtypes: str
+    """The dtypes that went into that op: ``float64, float32``."""
+    loss_error: str
+    """What the loss or its backward raised under autocast, in bfloat16; empty where they ran, or there is no loss."""
 
     op_module: tuple[str, ...] = column("op")
     """Qualified name of the module that ran it; empty for the model itself."""
@@ -77,7 +83,7 @@ class DtypesResult(Result, kind="dtypes", schema=1):
     """(cast) bool; served from autocast's cache: nothing was computed."""
 
     site_kind: tuple[str, ...] = column("site")
-    """``crash``; or it runs on, and ``promotes`` (its result has the widest dtype) or ``narrows``."""
+    """``crash``; ``caught``: it raises, and the model's own code goes on; or it runs on, and ``promotes`` (its result has the widest dtype) or ``narrows``."""
     site_module: tuple[str, ...] = column("site")
     """Qualified name of the module; empty for the model itself."""
     site_op: tuple[str, ...] = column("site")

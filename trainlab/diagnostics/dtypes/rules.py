@@ -15,6 +15,8 @@ __all__ = ["RULES", "DtypesLimits"]
 NAMED = 12  # offenders that are listed
 # What writes an infinity on purpose: a mask for a softmax
 MASKS = ("masked_fill", "masked_fill_", "where", "full", "full_like", "fill_", "new_full", "triu", "setitem")
+WIDTHS = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}  # bytes
+HALF = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,17 @@ def runs_under_autocast(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # no
     """
     under = f"autocast({r.autocast!r}, {r.dtype})" if r.dtype else "no autocast"
     if not r.error:
-        return Outcome.ok(f"{len(r.op_name)} ops under {under}, {r.evidence}")
-    last = Evidence(r.where(len(r.op_name) - 1), r.error, None, "next op") if r.op_name else None
+        return Outcome.ok(
+            f"{len(r.op_name)} {'op' if len(r.op_name) == 1 else 'ops'} under {under}, {r.evidence}"
+        )
+    at = r.error_at or "the line that raises"
+    cast = f"cast what enters {at} to one dtype that it takes"
+    if r.dtype:
+        cast += ", or put it under torch.autocast(device_type, enabled=False), in float32"
     return Outcome.fail(
         f"under {under} the run ends with: {r.error}",
-        *([last] if last else []),
-        fix="cast the op's arguments to one dtype where it is called, or put it under torch.autocast(enabled=False)",
+        *([Evidence(r.error_at, r.error_dtypes or "raises")] if r.error_at else []),
+        fix="; ".join(r.fix_code) if r.fix_code and not r.dtype else cast,
     )
 
 
@@ -76,7 +83,8 @@ def runs_without_autocast(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # 
     fix = (
         only + "; ".join(r.fix_code) + " (applied and run: the forward passes)"
         if r.fix_code
-        else f"bring what enters {r.site_module[crashes[0]] or 'the model'} to {r.reference}; no single change made it pass"
+        else f"bring what enters {r.site_module[crashes[0]] or 'the model'} to {r.reference}; no change could be "
+        "verified by a run"
     )
     return Outcome.fail(
         f"outside autocast it raises at {len(crashes)} {places}, first: {r.site_error[crashes[0]]}",
@@ -87,18 +95,28 @@ def runs_without_autocast(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # 
 
 @rule("DTY003", "Every weight has the dtype of the rest")
 def one_dtype(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: ARG001
-    """What: parameters and buffers in another floating dtype than most, where they are trained or meet the others.
+    """What: parameters and buffers in another floating dtype than most, where they meet it or are trained in less.
 
     Why: a layer built in a teacher's half precision, or a float64 buffer from numpy, decides what comes after it.
-    Fix: cast it when it is built; a frozen half-precision part that never meets the rest is left in peace.
+    Fix: cast it when it is built; a part that never meets the rest, and norms kept in float32, are left in peace.
     """
     odd = [i for i, flag in enumerate(r.tensor_odd) if flag]
-    causes = ", ".join(r.site_causes)
-    met = [i for i in odd if r.tensor_trainable[i] or _names(causes, r.tensor_name[i])]
+    # A norm takes half values with float32 weights: that is how norms are kept in a half-precision model
+    causes = ", ".join(
+        names
+        for i, names in enumerate(r.site_causes)
+        if r.site_kind[i] != "narrows" or _is_written(r.site_op[i])
+    )
+    met = [
+        i
+        for i in odd
+        if _names(causes, r.tensor_name[i])
+        or (r.tensor_trainable[i] and WIDTHS.get(r.tensor_dtype[i], 1) < WIDTHS.get(r.reference, 1))
+    ]
     shares = Counter(r.tensor_dtype)
-    told = ", ".join(f"{count} in {dtype}" for dtype, count in shares.most_common())
+    told = ", ".join(f"{count} in {dtype}" for dtype, count in shares.most_common()) or "none"
     if not met:
-        apart = f"; {len(odd)} odd ones are frozen and keep to themselves" if odd else ""
+        apart = f"; {len(odd)} odd ones keep to themselves" if odd else ""
         return Outcome.ok(f"{len(r.tensor_name)} floating tensors: {told}{apart}")
     evidence = [Evidence(r.tensor_name[i], r.tensor_dtype[i], r.reference) for i in met[:NAMED]]
     fix = "; ".join(r.fix_code) or f"cast {r.tensor_name[met[0]]} to {r.reference} where it is built"
@@ -120,7 +138,7 @@ def not_narrowed(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: ARG
     places |= dict.fromkeys(
         located(r.site_module[i], r.site_op[i], r.site_place[i])
         for i, kind in enumerate(r.site_kind)
-        if kind == "narrows"
+        if kind == "narrows" and _is_written(r.site_op[i])
     )
     if not places:
         return Outcome.ok("nothing is written into a narrower dtype")
@@ -133,27 +151,43 @@ def not_narrowed(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: ARG
 
 @rule("DTY005", "Values stay finite")
 def stays_finite(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: ARG001
-    """What: the first op whose output is not finite though all that went in is; infinities of masks are meant.
+    """What: the first op to give NaN or infinity from finite values; infinities that mask, or go nowhere, are meant.
 
     Why: from there on every value that depends on it is lost, and the loss tells only that.
     Fix: look at the op that is named: an overflow in the lower dtype, a division by zero, a log of zero.
     """
-    if not np.isfinite(r.op_max).any() and not r.op_nan.any():
-        return Outcome.skip("no statistics were read (statistics=False)")
-    born = [int(i) for i in np.flatnonzero(r.op_born) if r.op_nan[i] or r.op_name[i] not in MASKS]
+    sick = (r.op_nan + r.op_inf) > 0
+    read = sick | ~np.isnan(r.op_max)
+    if not read.any():
+        return Outcome.skip("no floating values were read")
+    nans = np.flatnonzero(r.op_nan)
+    # Then infinities in float32 went nowhere, as T5's log of a distance of zero, which `where` leaves out
+    ends_well = not len(nans) and not sick[np.flatnonzero(read)[-1]]
+    told = [int(i) for i in np.flatnonzero(r.op_born) if r.op_nan[i] or r.op_name[i] not in MASKS]
+    born = [i for i in told if not ends_well or r.op_output[i] in HALF]
+    # An infinity in float32 may have been done away with: it comes last. One of a mask is named where NaN comes of it
+    born = sorted(born, key=lambda i: not r.op_nan[i] and r.op_output[i] not in HALF)
+    born = born or [int(i) for i in nans[:1]]
     if not born:
-        return Outcome.ok(f"the outputs of {int(np.isfinite(r.op_max).sum())} ops are finite")
+        vanish = f"; the infinities of {r.where(told[0])} go nowhere" if told else ""
+        return Outcome.ok(f"the outputs of {int((read & ~sick).sum())} ops are finite{vanish}")
     evidence = [
         Evidence(r.where(i), int(r.op_nan[i] + r.op_inf[i]), 0, f"non-finite in {r.op_output[i]}")
         for i in born[:NAMED]
     ]
     first = born[0]
-    narrow = r.op_output[first] in ("float16", "bfloat16")
-    fix = (
-        f"run it in float32: with torch.autocast(device_type, enabled=False) around {short_place(r.op_site[first])}"
-        if narrow
-        else f"look at {short_place(r.op_site[first])}: what goes in is finite, what comes out is not"
-    )
+    line = short_place(r.op_site[first])
+    fix = f"look at {line}: what goes in is finite, what comes out is not"
+    if not r.op_born[first]:
+        fix = f"look at the batch and the weights: NaN goes in at {line} already"
+        if r.op_inf[:first].any():
+            fix = (
+                f"look at {line}: the infinities of a mask go in, perhaps over a whole row, and NaN comes out"
+            )
+    elif r.op_output[first] in HALF and not r.dtype:
+        fix = f"cast what enters {line} to float32, or run the model in bfloat16"
+    elif r.op_output[first] in HALF:
+        fix = f"run it in float32: with torch.autocast(device_type, enabled=False) around {line}"
     return Outcome.fail(f"not finite from {r.where(first)} on", *evidence, fix=fix)
 
 
@@ -165,7 +199,7 @@ def float16_holds(r: DtypesResult, limits: DtypesLimits) -> Outcome:
     Fix: bfloat16 where the hardware has it; otherwise float32 for the op that is named, or a scale before it.
     """
     if not r.range_op:
-        return Outcome.skip("no op ran in a lower dtype, or no forecast was asked")
+        return Outcome.skip("no op ran in a lower dtype, or no forecast was made")
     over = np.flatnonzero(r.range_overflows)
     near = np.flatnonzero(~r.range_overflows & (r.range_headroom < limits.headroom_min))
     offenders = [
@@ -194,8 +228,14 @@ def gradients_survive(r: DtypesResult, limits: DtypesLimits) -> Outcome:
     """What: the share of each gradient that float16 rounds to zero under the largest loss scale that fits.
 
     Why: a gradient that is flushed to zero trains nothing; one scale serves all, so a spread too wide fits none.
-    Fix: start GradScaler at the scale that is named; where too much is lost, use bfloat16.
+    Fix: start GradScaler at the scale that is named; where too much is lost, use bfloat16. A loss that raises under
+    autocast is computed in float32.
     """
+    if r.loss_error:
+        return Outcome.fail(
+            f"under autocast, in bfloat16, the loss or its backward ends with: {r.loss_error}",
+            fix="compute the loss in float32 under torch.autocast(device_type, enabled=False)",
+        )
     if not r.gradient_name:
         return Outcome.skip("no loss was given (loss=), so there are no gradients")
     scale = f"loss scale 2**{np.log2(r.loss_scale):.0f}"
@@ -224,11 +264,7 @@ def trained_in_full(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: 
     weight changes nothing. Autocast wants weights in float32.
     Fix: keep weights in float32 and let autocast cast them; freeze what only runs.
     """
-    half = [
-        i
-        for i, dtype in enumerate(r.tensor_dtype)
-        if r.tensor_trainable[i] and dtype in ("float16", "bfloat16")
-    ]
+    half = [i for i, dtype in enumerate(r.tensor_dtype) if r.tensor_trainable[i] and dtype in HALF]
     trained = int(r.tensor_trainable.sum())
     if not half:
         return Outcome.ok(f"{trained} trainable weights, none in half precision")
@@ -239,7 +275,7 @@ def trained_in_full(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: 
         return Outcome.fail(
             f"{text}: GradScaler.step raises 'Attempting to unscale FP16 gradients.'",
             *evidence,
-            fix="; ".join(r.fix_code)
+            fix=(r.reference not in HALF and "; ".join(r.fix_code))
             or f"cast {r.tensor_name[half[0]]} to float32 before the optimizer is made",
         )
     return Outcome.warn(
@@ -292,7 +328,7 @@ def same_on_cuda(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: ARG
             Evidence(place, text, None, "known rule")
             for place, text in zip(r.rule_op[:NAMED], r.rule_text, strict=False)
         ],
-        fix=f"give {r.rule_op[0]} arguments of one dtype",
+        fix=f"cast what enters {r.rule_op[0]} to one dtype that both take: that of its weights, or float32",
     )
 
 
@@ -307,7 +343,7 @@ def every_op_seen(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: AR
     if not opaque:
         return Outcome.ok(f"{len(r.op_name)} ops, none opaque")
     return Outcome.warn(
-        f"{len(opaque)} calls of TorchScript, whose inside is not seen",
+        f"{len(opaque)} {'call' if len(opaque) == 1 else 'calls'} of TorchScript, whose inside is not seen",
         *[Evidence(r.where(i), "opaque") for i in opaque[:NAMED]],
         fix="pass the module that was scripted, not the script",
     )
@@ -315,8 +351,12 @@ def every_op_seen(r: DtypesResult, limits: DtypesLimits) -> Outcome:  # noqa: AR
 
 def _narrows(r: DtypesResult, cast: int) -> bool:
     """Whether a cast in place loses digits of a result: from a wider floating dtype to a narrower one."""
-    widths = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-    return widths.get(r.cast_after[cast], 9) < widths.get(r.cast_before[cast], 0)
+    return WIDTHS.get(r.cast_after[cast], 9) < WIDTHS.get(r.cast_before[cast], 0)
+
+
+def _is_written(op: str) -> bool:
+    """Whether an op writes into what it is given."""
+    return op.endswith("_") or op == "setitem"
 
 
 def _names(causes: str, tensor: str) -> bool:

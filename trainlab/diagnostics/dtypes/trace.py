@@ -70,10 +70,17 @@ class Row(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """The ops of one run in the order in which they ended, and their casts in the same order."""
+    """The ops of one run in the order in which they ended, and their casts in the same order.
+
+    Attributes:
+        rows: One for each op that ran to its end.
+        casts: Likewise of their casts.
+        raised: The op whose error ended the run, without outputs; None where there was no error, or no op's.
+    """
 
     rows: tuple[Row, ...]
     casts: tuple[Cast, ...]
+    raised: Row | None = None
 
     @property
     def born(self) -> tuple[int, ...]:
@@ -116,31 +123,27 @@ class _Recorder:
         self.caster = Caster(model)
         self.rows: list[Row] = []
         self.casts: list[Cast] = []
+        self.raised: Row | None = None
         self.values = _Values() if statistics else None
 
     def __call__(self, op: Op, run: Run) -> object:
         inputs = self.caster.inputs(op)
         dtypes = tuple([dtype_name(tensor.dtype) for _, tensor in inputs])
         shapes = tuple([_shape(tensor) for _, tensor in inputs])  # now: the call may resize what it is given
-        result = run()
+        try:
+            result = run()
+        except Exception:
+            # The innermost op of those that the error passes; a later op that runs says that it was caught
+            low = self.caster.autocast_dtype(inputs[0][1].device.type) if inputs else None
+            self.raised = self.raised or _row(op, dtypes, shapes, (), low)
+            raise
+        self.raised = None
         outputs = _outputs(op.args[0] if op.name == "setitem" else result)
         if not outputs:
             return result
         index = len(self.rows)
         low = self.caster.autocast_dtype((inputs[0][1] if inputs else outputs[0]).device.type)
-        self.rows.append(
-            Row(
-                op.module,
-                op.name,
-                op.site,
-                dtypes,
-                shapes,
-                tuple([dtype_name(tensor.dtype) for tensor in outputs]),
-                tuple([_shape(tensor) for tensor in outputs]),
-                dtype_name(low) if low else "",
-                op.opaque,
-            )
-        )
+        self.rows.append(_row(op, dtypes, shapes, outputs, low))
         self.casts.extend(self.caster.casts(index, op, inputs, outputs, low))
         if self.values is not None:
             self.values.read(index, [tensor for _, tensor in inputs], outputs, written=in_place(op))
@@ -149,7 +152,27 @@ class _Recorder:
     def finish(self) -> Trace:
         """The trace; fetches the statistics."""
         rows = self.rows if self.values is None else self.values.told(self.rows)
-        return Trace(tuple(rows), tuple(self.casts))
+        return Trace(tuple(rows), tuple(self.casts), self.raised)
+
+
+def _row(
+    op: Op,
+    dtypes: tuple[str, ...],
+    shapes: tuple[tuple[int, ...], ...],
+    outputs: Sequence[Tensor],
+    low: torch.dtype | None,
+) -> Row:
+    return Row(
+        op.module,
+        op.name,
+        op.site,
+        dtypes,
+        shapes,
+        tuple([dtype_name(tensor.dtype) for tensor in outputs]),
+        tuple([_shape(tensor) for tensor in outputs]),
+        dtype_name(low) if low else "",
+        op.opaque,
+    )
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ CAUSES = {
     "in place": INK,
 }
 ROWS = 40  # of the modules' table
-SITES = 4  # that are written out
+LINE = 15  # points between two lines of text
 LEVELS = 3  # of brackets
 LETTER = 0.075  # inches: width of a letter of the size that is used here
 
@@ -83,7 +83,7 @@ def ribbon(r: DtypesResult, figure: Figure | SubFigure, *, part: str = WHOLE) ->
         each.tick_params(length=0)
         each.spines[:].set_visible(False)
     title = f"under autocast({r.autocast!r}, {r.dtype})" if r.dtype else "without autocast"
-    brackets.set_title(f"{len(ops)} ops {title}, {r.evidence}")
+    brackets.set_title(f"{len(ops)} {'op' if len(ops) == 1 else 'ops'} {title}, {r.evidence}")
     given = Counter(r.op_output[i] for i in ops)
     handles: list[Patch | Line2D] = [
         Patch(color=colour, label=f"{name} ({given[name]})")
@@ -212,26 +212,34 @@ def sites(r: DtypesResult, figure: Figure | SubFigure) -> None:
     axes = figure.subplots()
     axes.set_axis_off()
     letters = int(_width(figure) / LETTER)
+    room = int(figure.bbox.height / figure.dpi * 72 / LINE) - 2  # lines beneath the title
+    mends = [part for code in r.fix_code for part in textwrap.wrap(code, int(letters * 0.85))]
+    if len(mends) > room // 2:
+        mends = [*mends[: room // 2 - 1], f"… {len(r.fix_code)} changes in all, in the table"]
     lines: list[tuple[str, str, str]] = []
     order = sorted(range(len(r.site_op)), key=lambda i: r.site_kind[i] != "crash")
-    for i in order[:SITES]:
+    room -= len(mends) + 3  # a blank line and a heading above them, and how many more sites there are
+    for shown, i in enumerate(order):
         raises = r.site_kind[i] == "crash"
-        lines.append(("bold", SECOND if raises else INK, f"{r.site_module[i] or 'model'}: {r.site_op[i]}"))
+        name = _tail(f"{r.site_module[i] or 'model'}: {r.site_op[i]}", int(letters * 0.9))
         told = r.site_error[i] if raises else f"runs on, and {r.site_kind[i]} what it gives"
         brought = f", brought in by {r.brought_in_by(i)}" if r.site_causes[i] else ""
         detail = f"{short_place(r.site_place[i])}   {r.site_dtypes[i]}{brought}"
-        lines += [("normal", INK, part) for part in textwrap.wrap(detail, letters)]
-        lines += [("italic", MUTED, part) for part in textwrap.wrap(told, letters)[:2]]
-    if len(order) > SITES:
-        lines.append(("normal", MUTED, f"… and {len(order) - SITES} more places, in the table"))
-    if r.fix_code:
-        lines += [("normal", INK, ""), ("bold", PALETTE[2], "applied and run: with this the forward passes")]
-        lines += [
-            ("code", INK, part) for code in r.fix_code for part in textwrap.wrap(code, int(letters * 0.85))
+        written = [
+            ("bold", SECOND if raises else INK, name),
+            *[("normal", INK, part) for part in textwrap.wrap(detail, letters)],
+            *[("italic", MUTED, part) for part in textwrap.wrap(told, letters)[:2]],
         ]
+        if shown and len(lines) + len(written) > room:
+            lines.append(("normal", MUTED, f"… and {len(order) - shown} more, in the table"))
+            break
+        lines += written
+    if mends:
+        lines += [("normal", INK, ""), ("bold", PALETTE[2], "applied and run: with this the forward passes")]
+        lines += [("code", INK, part) for part in mends]
     for y, (style, colour, text) in enumerate(lines):
         axes.annotate(
-            text, (0, 1), xytext=(0, -6 - 15 * y), xycoords="axes fraction", textcoords="offset points", va="top",
+            text, (0, 1), xytext=(0, -6 - LINE * y), xycoords="axes fraction", textcoords="offset points", va="top",
             color=colour, fontsize=9, family="DejaVu Sans Mono" if style == "code" else "DejaVu Sans",
             fontweight="bold" if style == "bold" else "normal", annotation_clip=False,
             fontstyle="italic" if style == "italic" else "normal",

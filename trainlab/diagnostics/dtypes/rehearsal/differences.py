@@ -19,6 +19,7 @@ class Difference:
         on_cuda: What happens on a GPU.
         source: Where that is written.
         shows: Whether floating inputs of these dtypes, in order, are the case; None where dtypes do not show it.
+        outside: It is no case under autocast, which gives these ops one dtype.
     """
 
     ops: tuple[str, ...]
@@ -27,10 +28,12 @@ class Difference:
     on_cuda: str
     source: str
     shows: Callable[[Sequence[str]], bool] | None = None
+    outside: bool = False
 
-    def concerns(self, op: str, dtypes: Sequence[str]) -> bool:
-        """Whether a call of an op with inputs of these dtypes is the case."""
-        return op in self.ops and self.shows is not None and self.shows(dtypes)
+    def concerns(self, op: str, dtypes: Sequence[str], *, autocast: bool) -> bool:
+        """Whether a call of an op with inputs of these dtypes, under autocast or not, is the case."""
+        shown = op in self.ops and self.shows is not None and self.shows(dtypes)
+        return shown and not (autocast and self.outside)
 
 
 def _half_among_float32(dtypes: Sequence[str]) -> bool:
@@ -45,6 +48,7 @@ DIFFERENCES = (
         on_cuda="raises: expected scalar type Half but found Float",
         source="aten/src/ATen/native/cuda/layer_norm_kernel.cu; github.com/pytorch/pytorch/issues/135969",
         shows=_half_among_float32,
+        outside=True,
     ),
     Difference(
         ops=("group_norm", "native_group_norm"),
@@ -53,6 +57,7 @@ DIFFERENCES = (
         on_cuda="raises: expected scalar type Half but found Float",
         source="aten/src/ATen/native/cuda/group_norm_kernel.cu: gamma.const_data_ptr<T>()",
         shows=_half_among_float32,
+        outside=True,
     ),
     Difference(
         ops=(
