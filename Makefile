@@ -27,6 +27,10 @@ bench: .venv/test.done  ## the long studies, beside the peers; prints their tabl
 	$(PY) -m benchmarks.dtypes_rehearsal
 	$(PY) -m benchmarks.dtypes_forecast
 	$(PY) -m benchmarks.dtypes_cost
+	$(PY) -m benchmarks.runlog_reading
+	$(PY) -m benchmarks.runlog_formats
+	$(PY) -m benchmarks.curves_study
+	$(PY) -m benchmarks.comparison_study
 
 lab: .venv/lab.done  ## JupyterLab on the pages
 	.venv/bin/jupyter lab notebooks

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from trainlab.catalogue import explain, installed
     from trainlab.diagnostic import Diagnostic, Examination, View
     from trainlab.diagnostics.audit import diagnostic as audit
+    from trainlab.diagnostics.comparison import diagnostic as comparison
+    from trainlab.diagnostics.curves import diagnostic as curves
     from trainlab.diagnostics.dtypes import diagnostic as dtypes
     from trainlab.diagnostics.resume import diagnostic as resume
     from trainlab.diagnostics.variation import diagnostic as variation
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from trainlab.result import Result, column
     from trainlab.subjects import load_batch, load_model, open_checkpoint, resolve
     from trainlab.subjects.checkfile import check_manifest, diff, manifest, peek, salvage, verify
+    from trainlab.subjects.runlog.following import follow
+    from trainlab.subjects.runlog.opening import open_log, open_logs
 
 __version__ = "0.1.0"
 
@@ -54,6 +58,9 @@ _PUBLIC = {
     "peek": "subjects.checkfile",
     "salvage": "subjects.checkfile",
     "verify": "subjects.checkfile",
+    "follow": "subjects.runlog.following",
+    "open_log": "subjects.runlog.opening",
+    "open_logs": "subjects.runlog.opening",
 }
 
 

@@ -234,7 +234,7 @@ class Diagnostic(Generic[P, R, L]):
         from trainlab.panel import Panel, PanelView
 
         files = checkpoints_in(given.get("ckpt"))
-        if files:  # each is opened when it is chosen, so that one that is torn does not hide the others
+        if files or hasattr(given.get("log"), "every"):  # opened at each Run: one that is torn hides no other
             run = functools.partial(self.examine, limits=limits, **given)
             settings, example = given, False
         else:
@@ -268,6 +268,7 @@ class Diagnostic(Generic[P, R, L]):
             to_json=to_json,
             start={knob: settings.get(knob, self.settings[knob]) for knob in self.rerun}
             | {"ckpt": files[-1] if files else None},
+            every=getattr(given.get("log"), "every", 0.0),
         )
 
     def _sorted(self, subjects: Subjects | None, given: Mapping[str, Any]) -> tuple[Subjects, dict[str, Any]]:

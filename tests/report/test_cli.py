@@ -60,7 +60,7 @@ def test_with_nothing_given_it_is_the_example(trainlab, spread_page):
         (["-p", "pairs=x"], "parameter 'pairs' is a whole number", "pairs=32  # how many"),
         (["-p", "ckpt", "a.pt"], "a parameter is given as NAME=VALUE", "-p ckpt=VALUE, as one word"),
         (["-p", "pairs=1", "-p", "pairs=2"], "parameter 'pairs' was given twice", "1 and 2"),
-        (["ok.pt", "-p", "ckpt=b.pt"], "a checkpoint was named twice", "ok.pt and ckpt=b.pt"),
+        (["ok.pt", "-p", "ckpt=b.pt"], "the subject was named twice", "ok.pt and ckpt=b.pt"),
         (["okk.pt"], "there is no checkpoint okk.pt", "did you mean 'ok.pt'?"),
         (["ok.pt", "okk.pt"], "there is no checkpoint okk.pt", "did you mean 'ok.pt'?"),
     ],

@@ -116,12 +116,11 @@ def test_optional_fresh():
     assert list(resolve(against_init, {"batch": torch.ones(1)})) == ["batch"]
 
 
-def test_logs_and_data_are_handed_on():
-    def reads(log, logs, data):
-        return log, logs, data
+def test_data_is_handed_on():
+    def reads(data):
+        return data
 
-    given = {"log": "a.log", "logs": ["a", "b"], "data": [1, 2]}
-    assert dict(resolve(reads, given)) == given
+    assert dict(resolve(reads, {"data": [1, 2]})) == {"data": [1, 2]}
 
 
 def test_nothing_given_takes_the_example_and_says_so(net):

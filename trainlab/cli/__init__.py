@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from trainlab.cli import checkpoints, reports
+from trainlab.cli import checkpoints, logs, reports
 from trainlab.errors import TrainlabError, UsageError, did_you_mean
 
 __all__ = ["main"]
@@ -31,6 +31,11 @@ Checkpoints, without loading them:
   trainlab verify runs                                 is every byte as it was written?
   trainlab diff runs/a/last.pt runs/b/last.pt          what changed
   trainlab salvage torn.pt -o saved.pt                 what is left of a file
+
+\b
+Training logs, whatever wrote them:
+  trainlab curves runs/a/train.log                     red flags in one run
+  trainlab compare runs --at 15000                     which run is best, and is that more than noise?
 
 \b
 Exit code: 0 ok, skip or warn; 1 fail (or warn with --strict); 2 could not run.
@@ -101,5 +106,5 @@ def template(page: str) -> None:
     click.echo(find(page))
 
 
-for command in (*reports.COMMANDS, *checkpoints.COMMANDS):
+for command in (*reports.COMMANDS, *checkpoints.COMMANDS, *logs.COMMANDS):
     main.add_command(command)

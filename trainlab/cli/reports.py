@@ -23,6 +23,7 @@ Examples:
   trainlab report variation runs/a/step_4000.pt
   trainlab report variation -p ckpt=runs/a/step_4000.pt -o out.ipynb
   trainlab report variation runs/a/*.pt --html -o reports
+  trainlab report curves runs/a/train.log
   trainlab report variation a.pt -p model=shop.models:build -p 'limits={variation_min: 1e-3}'
   trainlab report my/own/page.ipynb a.pt
 
@@ -31,7 +32,7 @@ A page's parameters, with type and meaning: trainlab report PAGE --parameters
 """
 )
 @click.argument("page")
-@click.argument("ckpt", nargs=-1)
+@click.argument("subject", nargs=-1)
 @click.option(
     "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="A parameter of the page."
 )
@@ -43,27 +44,36 @@ A page's parameters, with type and meaning: trainlab report PAGE --parameters
 @click.option("--parameters", "describe", is_flag=True, help="List the page's parameters, and run nothing.")
 def report(  # noqa: PLR0917 - click hands each by keyword
     page: str,
-    ckpt: Sequence[str],
+    subject: Sequence[str],
     given: Sequence[str],
     out: Path | None,
     html: bool,
     strict: bool,
     describe: bool,
 ) -> None:
-    """Execute PAGE on each CKPT and write a report.
+    """Execute PAGE on each SUBJECT (a checkpoint; a log for the page curves) and write a report.
 
-    With no CKPT and no subject by -p it looks at the built-in example, and says so.
+    With no SUBJECT and none by -p it looks at the built-in example, and says so.
     """
     if describe:
         _describe(page)
         return
+    from trainlab.report.page import subject_name
+
     values = _named(given)
-    if ckpt and "ckpt" in values:
-        raise UsageError("a checkpoint was named twice", seen=f"{ckpt[0]} and ckpt={values['ckpt']}")
-    if len(ckpt) > 1:
-        rows = _many(page, ckpt, values, out, html=html)
+    name = subject_name(page) if subject else ""
+    if name in values:
+        raise UsageError("the subject was named twice", seen=f"{subject[0]} and {name}={values[name]}")
+    if len(subject) > 1 and name == "logs":
+        raise UsageError(
+            "this page takes all logs together",
+            seen=f"{len(subject)} paths",
+            fix="one folder, or a glob in quotes",
+        )
+    if len(subject) > 1:
+        rows = _many(page, subject, values, out, html=html)
     else:
-        rows = [_one(page, {**values, "ckpt": ckpt[0]} if ckpt else values, out, html=html)]
+        rows = [_one(page, {**values, name: subject[0]} if subject else values, out, html=html)]
     click.get_current_context().exit(_exit_code(rows, strict=strict))
 
 

@@ -71,6 +71,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         findings: What the rules say of an outcome.
         to_json: An outcome as the text of a JSON file.
         start: Where the settings beside *Run* start.
+        every: Offer to run again by itself, so many seconds after each run; 0 does not.
         outcome: What ``run`` returned for these settings already; without it, ``run`` is called now.
 
     Attributes:
@@ -93,6 +94,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         to_json: Callable[[R], str],
         start: Mapping[str, object] | None = None,
         outcome: R | None = None,
+        every: float = 0.0,
     ) -> None:
         # JupyterLab hands widget messages to a thread of their own, beside the cells
         self._turn = threading.RLock()
@@ -119,6 +121,15 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
         self._run_button.on_click(lambda _: self._rerun())
         self._progress = widgets.HTML()
+        self._every, self._timer = every, threading.Timer(every, self._tick)
+        self._live = widgets.ToggleButton(
+            description="Live",
+            icon="refresh",
+            tooltip=f"Run again every {every:g} s",
+            layout=roomy(width="auto"),
+        )
+        self._live.layout.display = "flex" if every else "none"
+        self._live.observe(self._tick, names="value")
         super().__init__([self._header, self._message, self._body(), widgets.HTML(LIVE)], layout=roomy())
         self.add_class("trainlab-panel")
         self._head()
@@ -150,7 +161,9 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._list,
             caption("Probe again"),
             self._settings.row,
-            widgets.HBox([self._run_button, self._progress], layout=wrapping(align_items="center")),
+            widgets.HBox(
+                [self._run_button, self._live, self._progress], layout=wrapping(align_items="center")
+            ),
             caption("Save in the working directory"),
             widgets.HBox([self._name, *saves], layout=wrapping()),
         ]
@@ -172,6 +185,19 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         finally:
             self._run_button.disabled = False
             self._progress.value = ""
+
+    def _tick(self, _: object = None) -> None:
+        """Runs again, and once more later, until *Live* is off, the panel is closed or something is wrong."""
+        self._timer.cancel()
+        if not self._live.value or self.comm is None:
+            return
+        self._rerun()
+        if self.error is not None:
+            self._live.value = False
+            return
+        self._timer = threading.Timer(self._every, self._tick)
+        self._timer.daemon = True
+        self._timer.start()
 
     def _redraw(self, _: object) -> None:
         """Draws the chosen view again from the outcome that is there; the model is not touched."""

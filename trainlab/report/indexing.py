@@ -16,7 +16,7 @@ from trainlab.finding import Findings, Level
 from trainlab.markup import Html, badge, block, table
 from trainlab.progress import track
 from trainlab.report.gluing import glued
-from trainlab.report.page import bind, open_page, template
+from trainlab.report.page import bind, open_page, subject_name, subject_of, template
 from trainlab.report.running import ReportError, badness, report
 from trainlab.report.sheet import POLICY
 from trainlab.result import write_whole
@@ -96,7 +96,7 @@ def sweep(
     progress: bool = True,
     heard: Callable[[Row], None] | None = None,
 ) -> Index:
-    """Makes a report for each checkpoint, and ``index.html`` over them.
+    """Makes a report for each checkpoint (or log, where the page takes logs), and ``index.html`` over them.
 
     A page that does not come to a good end is a row of its own and stops nothing.
 
@@ -114,9 +114,9 @@ def sweep(
     """
     paths = list(dict.fromkeys(Path(ckpt) for ckpt in ckpts))
     shared = dict(parameters or {})
-    source = template(page)
+    source, subject = template(page), subject_name(page)
     for path in paths:
-        bind(page, {**shared, "ckpt": path})
+        bind(page, {**shared, subject: path})
     folder = Path(out) if out is not None else Path(f"{source.stem}-reports")
     if folder.suffix == ".ipynb" or folder.is_file():
         raise UsageError(
@@ -127,7 +127,7 @@ def sweep(
     for path, name in zip(paths, _distinct(paths), strict=True):
         target = folder / f"{source.stem}-{name}.ipynb"
         with contextlib.suppress(ReportError):  # it is written, and its row says what went wrong
-            report(page, {**shared, "ckpt": path}, out=target, html=html, progress=progress)
+            report(page, {**shared, subject: path}, out=target, html=html, progress=progress)
         rows.append(row(target))
         if heard is not None:
             heard(rows[-1])
@@ -157,7 +157,7 @@ def row(report: Path) -> Row:
     notebook = open_page(report)
     payloads = glued(notebook)
     ran = notebook.metadata.get("papermill", {})
-    subject = str(ran.get("parameters", {}).get("ckpt") or "")
+    subject = subject_of(ran.get("parameters", {}))
     if payloads and all(payload["example"] for payload in payloads):
         subject = "built-in example"
     troubles = list(notebook.metadata.get("trainlab", {}).get("troubles", ()))

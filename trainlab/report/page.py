@@ -18,7 +18,9 @@ from trainlab.errors import PageError, UsageError, did_you_mean
 from trainlab.flow import read_flow
 from trainlab.subjects.checkfile.sniff import SUFFIXES
 
-__all__ = ["Parameter", "bind", "open_page", "parameters", "template"]
+__all__ = ["Parameter", "bind", "open_page", "parameters", "subject_name", "subject_of", "template"]
+
+FILES = ("ckpt", "log", "logs")  # parameters that name the file, or the folder, that a page looks at
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -115,11 +117,22 @@ def parameters(page: str | os.PathLike[str]) -> tuple[Parameter, ...]:
     )
 
 
+def subject_name(page: str | os.PathLike[str]) -> str:
+    """The parameter that names what a page looks at: its first, where that is one of `FILES`."""
+    first = next((parameter.name for parameter in parameters(page)), "")
+    return first if first in FILES else FILES[0]
+
+
+def subject_of(values: Mapping[str, object]) -> str:
+    """The file or folder that a page was given; empty where it was none."""
+    return next((str(values[name]) for name in FILES if values.get(name)), "")
+
+
 def bind(page: str | os.PathLike[str], given: Mapping[str, object]) -> dict[str, object]:
     """Types the given values as the page's parameters cell says.
 
     Raises:
-        UsageError: A name that the page does not know, a value of another type, or a ``ckpt`` that is not there.
+        UsageError: A name that the page does not know, a value of another type, or a file that is not there.
     """
     known = {parameter.name: parameter for parameter in parameters(page)}
     for name in given:
@@ -128,11 +141,15 @@ def bind(page: str | os.PathLike[str], given: Mapping[str, object]) -> dict[str,
                 f"page {template(page).stem!r} has no parameter {name!r}", fix=did_you_mean(name, known)
             )
     values = {name: known[name].typed(value) for name, value in given.items()}
-    ckpt = Path(str(values.get("ckpt") or "."))
-    if not ckpt.exists() and not set("*?[") & set(str(ckpt)):  # a glob is opened by the page
-        there = ckpt.parent.iterdir() if ckpt.parent.is_dir() else ()
-        beside = [item.name for item in there if item.is_dir() or item.suffix in SUFFIXES]
-        raise UsageError(f"there is no checkpoint {ckpt}", fix=did_you_mean(ckpt.name, beside))
+    for name in FILES:
+        path = Path(str(values.get(name) or "."))
+        if not path.exists() and not set("*?[") & set(str(path)):  # a glob is opened by the page
+            there = path.parent.iterdir() if path.parent.is_dir() else ()
+            beside = [
+                item.name for item in there if name != "ckpt" or item.is_dir() or item.suffix in SUFFIXES
+            ]
+            what = "checkpoint" if name == "ckpt" else "log"
+            raise UsageError(f"there is no {what} {path}", fix=did_you_mean(path.name, beside))
     return values
 
 

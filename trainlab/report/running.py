@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import PageError, UsageError
 from trainlab.report.gluing import glued, read
-from trainlab.report.page import bind, open_page, template
+from trainlab.report.page import bind, open_page, subject_of, template
 from trainlab.report.sheet import to_html
 from trainlab.report.witness import NOTES
 from trainlab.result import write_whole
@@ -138,7 +138,7 @@ def badness(verdict: str) -> int:
 
 
 def _target(source: Path, values: Mapping[str, object], out: str | os.PathLike[str] | None) -> Path:
-    subject = Path(str(values.get("ckpt") or "report"))
+    subject = Path(subject_of(values) or "report")
     target = Path(out or ".")
     if target.is_dir():
         target /= f"{source.stem}-{subject.stem}.ipynb"
@@ -259,7 +259,7 @@ def _title(page: str, values: Mapping[str, object], notebook: Any, troubles: lis
     if examinations and all(item["example"] for item in examinations):
         subject = "built-in example"
     else:
-        subject = Path(str(values.get("ckpt") or values.get("model") or "")).name
+        subject = Path(subject_of(values) or str(values.get("model") or "")).name
     verdicts = {item["verdict"] for item in examinations}
     verdict = "could not run" if troubles else max(verdicts, key=badness).upper()
     return " · ".join(filter(None, [page, subject, verdict]))

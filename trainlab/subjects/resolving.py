@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import SubjectError, UsageError, did_you_mean
@@ -30,7 +31,7 @@ GIVE = {
     "ckpt": "ckpt= the path of a checkpoint",
     "ckpts": "ckpts= a file, a glob or a folder of checkpoints",
     "log": "log= the path of a run's log",
-    "logs": "logs= the paths of several runs' logs",
+    "logs": "logs= a folder, a glob or the paths of several runs' logs",
     "data": "data= the data set",
 }
 
@@ -88,7 +89,8 @@ def resolve(
 
     The names are ``model``, ``batch``, ``loss``, ``ckpt``, ``ckpts``, ``log``, ``logs``, ``data`` and ``fresh``. Strings are
     opened (`load_model`, `load_batch`, `open_checkpoint`; a loss is imported, and made where it is a class); objects
-    pass through; ``ckpts`` (files that may be torn), ``log``, ``logs`` and ``data`` are handed on as they are given. What is not given comes from the
+    pass through; ``log`` and ``logs`` become a `RunLog` and a `RunLogs`; ``ckpts`` (files that may be torn) and
+    ``data`` are handed on as they are given. What is not given comes from the
     recipe of the checkpoint, ``trainlab.toml``. ``fresh`` is the model's architecture at init, or None where it
     cannot be rebuilt. The batch goes where the model is.
 
@@ -162,6 +164,8 @@ class _Opener:
         """Was the subject given, by name, by the recipe or by the checkpoint?"""
         if name in self.given or bool(getattr(self.recipe, name, "")):
             return True
+        if name == "log":
+            return self._beside is not None
         if name in ("model", "fresh"):
             return (
                 self.can_open("model")
@@ -195,7 +199,42 @@ class _Opener:
             return self._batch()
         if name == "loss":
             return self._loss()
+        if name in ("log", "logs"):
+            return self._log(name)
         return self.given[name], str(self.given[name]) if name == "ckpts" else "as given"
+
+    @cached_property
+    def _beside(self) -> Path | None:
+        """The log nearest to the checkpoint: the newest in its folder, or in one of the two above it."""
+        from trainlab.subjects.runlog.opening import logs_in
+
+        named = self.given.get("ckpt")
+        if not isinstance(named, str | os.PathLike | Checkpoint):
+            return None
+        file = (named.path if isinstance(named, Checkpoint) else Path(named)).absolute()
+        for folder in [file, *file.parents][0 if file.is_dir() else 1 :][:3]:
+            found = logs_in(folder, below=False)
+            if found:
+                return max(found, key=lambda each: each.stat().st_mtime)
+        return None
+
+    def _log(self, name: str) -> tuple[Any, str]:
+        from trainlab.subjects.runlog.following import Follower
+        from trainlab.subjects.runlog.log import RunLog
+        from trainlab.subjects.runlog.opening import open_log, open_logs
+
+        if name not in self.given:
+            assert self._beside is not None
+            return open_log(self._beside), f"{self._beside}, beside the checkpoint"
+        given = self.given[name]
+        if isinstance(given, RunLog | Mapping):
+            return given, "as given"
+        if isinstance(given, Follower):
+            return given.read(), f"{given.path}, as it stands"
+        if name == "log":
+            return open_log(given), str(given)
+        named = given if isinstance(given, str | os.PathLike) else ", ".join(map(str, given))
+        return open_logs(given), str(named)
 
     @property
     def config(self) -> Mapping[str, Any] | None:

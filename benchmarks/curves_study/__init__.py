@@ -1,0 +1,1 @@
+"""Do the rules of `curves` speak when they should, and only then?"""
