@@ -8,6 +8,7 @@ import io
 import json
 import os
 import resource
+import time
 import weakref
 from pathlib import Path
 
@@ -452,3 +453,73 @@ def test_a_folder_as_ckpt_gives_a_chooser_among_its_files(tmp_path):
     assert panel.error is None
     assert "iter 0" in panel.outcome.origin["ckpt"]
     panel.close()
+
+
+# --- live
+
+
+def test_live_runs_again_by_itself_until_it_is_off():
+    runs = []
+    panel = Panel(
+        title="log",
+        question="Does it grow?",
+        run=lambda: runs.append(1) or {"pairs": len(runs), "train": False},
+        rerun={},
+        views=lambda _: [PanelView("line", "a line", line)],
+        findings=judged,
+        to_json=json.dumps,
+        every=0.05,
+    )
+    assert panel._live.layout.display == "flex"
+    panel._live.value = True
+    waited = time.monotonic() + 20
+    while len(runs) < 4 and time.monotonic() < waited:
+        time.sleep(0.02)
+    panel._live.value = False
+    with panel._turn:  # one that had begun ends first
+        seen = len(runs)
+    assert seen >= 4
+    assert panel.outcome["pairs"] == seen
+    time.sleep(0.3)
+    assert len(runs) == seen
+    panel.close()
+
+
+def test_live_stops_at_an_error_and_shows_it():
+    def run():
+        if runs:
+            raise SubjectError("the log is gone", seen="nothing", fix="start the run again")
+        runs.append(1)
+        return {"pairs": 1, "train": False}
+
+    runs = []
+    panel = Panel(
+        title="log",
+        question="?",
+        run=run,
+        rerun={},
+        views=lambda _: [],
+        findings=judged,
+        to_json=json.dumps,
+        every=0.05,
+    )
+    panel._live.value = True
+    assert panel._live.value is False
+    assert "the log is gone" in panel._message.value
+    panel.close()
+
+
+def test_a_panel_on_a_followed_log_reads_what_was_appended(tmp_path):
+    path = tmp_path / "train.log"
+    path.write_text("".join(f"step {i} loss {5 / (i + 1):.4f}\n" for i in range(50)))
+    panel = tl.curves.panel(log=tl.follow(path, every=60))
+    assert panel.outcome.result.frame("series")["count"].max() == 50
+    with path.open("a") as file:
+        file.writelines(f"step {i} loss {5 / (i + 1):.4f}\n" for i in range(50, 90))
+    panel._run_button.click()
+    assert panel.outcome.result.frame("series")["count"].max() == 90
+    assert panel._live.layout.display == "flex"
+    panel.close()
+    plain = tl.curves.panel(log=str(path))
+    assert plain._live.layout.display == "none"
+    plain.close()

@@ -190,3 +190,18 @@ def test_hostile_strings_never_become_markup():
 
 def test_importing_subjects_leaves_torch_out(fresh_modules):
     assert "torch" not in fresh_modules("import trainlab.subjects")
+
+
+def test_the_log_beside_a_checkpoint_or_above_it(project):
+    def reads(log):
+        return log
+
+    (project / "runs" / "a").mkdir(parents=True)
+    torch.save({"model": {"w": torch.ones(2)}}, project / "runs" / "a" / "step_4.pt")
+    (project / "runs" / "train.log").write_text("".join(f"step {i} loss {1 / i:.3f}\n" for i in range(1, 9)))
+    found = resolve(reads, {"ckpt": project / "runs" / "a" / "step_4.pt"})
+    assert len(found["log"].loss) == 8
+    assert "train.log, beside the checkpoint" in found.origin["log"]
+    (project / "runs" / "b").mkdir()  # what lies below a folder above is another run's
+    (project / "runs" / "train.log").rename(project / "runs" / "b" / "train.log")
+    assert "a log is needed" in fails(reads, ckpt=project / "runs" / "a" / "step_4.pt")

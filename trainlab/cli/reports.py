@@ -86,14 +86,16 @@ def demo(folder: Path) -> None:
     """
     from trainlab.examples.digits import demo as train
     from trainlab.examples.digits.distillation import distil
+    from trainlab.report.page import subject_name
 
     checkpoints = [str(path) for path in train(folder)]
     reports = folder / "reports"
     rows = [*_many("variation", checkpoints, {}, reports, html=True)]
     others = {"weights": checkpoints[0], "resume": checkpoints[0], "audit": str(folder)}
     others["dtypes"] = str(distil(folder / "distillation"))
+    others |= {"curves": str(folder / "healthy" / "train.log"), "comparison": str(folder / "*" / "train.log")}
     for page, subject in others.items():
-        rows.append(_one(page, {"ckpt": subject}, reports, html=True))
+        rows.append(_one(page, {subject_name(page): subject}, reports, html=True))
     # a sick twin is meant to fail: only a page that could not run is an error here
     click.get_current_context().exit(2 if any(row.verdict == "error" for row in rows) else 0)
 

@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainlab.subjects.model import LoadedModel
+    from trainlab.subjects.runlog.log import RunLog
 
 __all__ = ["SUBJECT_NAMES", "Subjects", "resolve"]
 
@@ -204,18 +206,20 @@ class _Opener:
         return self.given[name], str(self.given[name]) if name == "ckpts" else "as given"
 
     @cached_property
-    def _beside(self) -> Path | None:
-        """The log nearest to the checkpoint: the newest in its folder, or in one of the two above it."""
-        from trainlab.subjects.runlog.opening import logs_in
+    def _beside(self) -> RunLog | None:
+        """The newest log with a loss in it that lies in the checkpoint's folder, or in one of the two above it."""
+        from trainlab.subjects.runlog.opening import logs_in, open_log
 
         named = self.given.get("ckpt")
         if not isinstance(named, str | os.PathLike | Checkpoint):
             return None
         file = (named.path if isinstance(named, Checkpoint) else Path(named)).absolute()
         for folder in [file, *file.parents][0 if file.is_dir() else 1 :][:3]:
-            found = logs_in(folder, below=False)
-            if found:
-                return max(found, key=lambda each: each.stat().st_mtime)
+            for each in sorted(logs_in(folder, below=False), key=lambda path: -path.stat().st_mtime):
+                with suppress(SubjectError):  # what is there may be something else
+                    log = open_log(each)
+                    if log.losses:
+                        return log
         return None
 
     def _log(self, name: str) -> tuple[Any, str]:
@@ -225,7 +229,7 @@ class _Opener:
 
         if name not in self.given:
             assert self._beside is not None
-            return open_log(self._beside), f"{self._beside}, beside the checkpoint"
+            return self._beside, f"{self._beside.path}, beside the checkpoint"
         given = self.given[name]
         if isinstance(given, RunLog | Mapping):
             return given, "as given"

@@ -14,6 +14,7 @@ from trainlab.subjects.runlog.naming import known, role_of, words
 
 __all__ = ["better_of", "choose", "positions", "unit_of"]
 
+CURVE = 3  # points that validation must have to be compared by; a single final one is no curve
 _ERRORS = re.compile(
     r"\b(err(or)?|fid|kid|wer|cer|per|eer|mae|mse|rmse|lpips|nll|bpc|bpb|loss)\b|loss$|err$|error$"
 )
@@ -23,7 +24,8 @@ def choose(logs: Mapping[str, RunLog], metric: str) -> tuple[str, dict[str, Seri
     """The metric's name as most runs call it, and the series of each run that has it.
 
     Names match where their words do: ``val/loss`` is ``val_loss``. With no metric named, it is the main validation
-    loss or the main training loss, whichever more runs have; then a run's own name for that loss will do.
+    loss (of more than one final point) or the main training loss, whichever more runs have; then a run's own name
+    for that loss will do.
 
     Raises:
         UsageError: No run has the metric.
@@ -36,7 +38,7 @@ def choose(logs: Mapping[str, RunLog], metric: str) -> tuple[str, dict[str, Seri
             raise UsageError(f"no run has a series {metric!r}", fix=did_you_mean(metric, every))
         return metric, found
     validation = {
-        name: each for name, log in logs.items() if (each := log.val_loss) is not None and len(each)
+        name: each for name, log in logs.items() if (each := log.val_loss) is not None and len(each) >= CURVE
     }
     training = {name: each for name, log in logs.items() if (each := log.loss) is not None and len(each)}
     main = validation if len(validation) >= max(len(training), 2) else training

@@ -14,6 +14,7 @@ from trainlab.errors import SubjectError
 from trainlab.progress import track
 from trainlab.subjects.runlog.columns import add_records, cell_number, exported_tag
 from trainlab.subjects.runlog.log import RunLog
+from trainlab.subjects.runlog.naming import known, role_of
 from trainlab.subjects.runlog.packed import read_whole
 from trainlab.subjects.runlog.recording import Recording
 
@@ -99,13 +100,24 @@ class JsonLinesReader:
         Raises:
             SubjectError: If no record holds a number.
         """
-        log = self.recording.finish()
+        log, path = self.recording.finish(), self.recording.path
         if not log.series:
-            path = self.recording.path
             raise SubjectError(
                 f"{path} is JSON, but holds no record with a number", fix="name a metrics file"
             )
+        single = all(len(each) == 1 for each in log.series.values())
+        if single and not any(_measured(name) for name in log.series):
+            raise SubjectError(
+                f"{path} is JSON, but looks like settings: one record, and no loss or score in it",
+                seen=", ".join(list(log.series)[:8]),
+                fix="name a metrics file",
+            )
         return log
+
+
+def _measured(name: str) -> bool:
+    """Whether a number of this name is a result, and no setting."""
+    return known(name) and role_of(name) not in ("learning_rate", "scale", "weight")
 
 
 def whole_records(text: str, at: int = 0) -> Iterator[tuple[int, int, dict[str, object]]]:

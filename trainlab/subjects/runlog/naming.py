@@ -33,7 +33,7 @@ ROLES = (
 SPLITS = {
     "train": "train", "training": "train", "trn": "train", "tr": "train", "trl": "train", "learn": "train",
     "val": "val", "valid": "val", "validation": "val", "eval": "val", "evaluation": "val", "validate": "val", "dev": "val", "cv": "val",
-    "tel": "val", "vl": "val", "test": "test", "testing": "test", "holdout": "test",
+    "tel": "val", "vl": "val", "test": "test", "testing": "test", "holdout": "test", "heldout": "val",
 }  # fmt: skip
 STEPS = [
     "global step",
@@ -109,7 +109,8 @@ def words(name: str) -> str:
 @lru_cache(maxsize=4096)
 def split_of(name: str) -> str:
     """``train``, ``val`` or ``test`` where a word of the name says so, else ""."""
-    said = [SPLITS[word] for word in re.split(r"[^a-z]+", words(name)) if word in SPLITS]
+    plain = words(name).replace("held out", "heldout")
+    said = [SPLITS[word] for word in re.split(r"[^a-z]+", plain) if word in SPLITS]
     return said[0] if said else ""
 
 

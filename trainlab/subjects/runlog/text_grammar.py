@@ -40,7 +40,7 @@ _SPLIT = re.compile(
     re.IGNORECASE,
 )
 _QUALIFIERS = {"train", "training", "val", "valid", "validation", "test", "eval", "avg", "average", "mean", "total", "best", "lm", "running",
-               "learning", "grad", "gradient", "cross", "smoothed", "final", "global", "policy", "value", "top"}  # fmt: skip
+               "learning", "grad", "gradient", "cross", "smoothed", "final", "global", "policy", "value", "top", "held-out", "heldout"}  # fmt: skip
 # where in the code a line was written, not what it says
 _SOURCE = re.compile(
     r"\([\w.]+:\d+\)|(?<=\| )[\w.]+:[\w<>.]+:\d+|\[[\w./-]+:\d+(?::\w+)?(?:, rank=\d+)?\]|[\w/.-]+\.(?:py|cc|cpp|cu|go|h|rs):\d+"
