@@ -158,12 +158,11 @@ class Panel(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             saves.append(button)
         left = [self._chooser, self._knob_box, self._image]
         right = [
-            self._list,
-            caption("Probe again"),
             self._settings.row,
             widgets.HBox(
                 [self._run_button, self._live, self._progress], layout=wrapping(align_items="center")
             ),
+            self._list,
             caption("Save in the working directory"),
             widgets.HBox([self._name, *saves], layout=wrapping()),
         ]
