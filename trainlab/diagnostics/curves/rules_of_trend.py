@@ -171,7 +171,8 @@ def generalises(r: CurvesResult, limits: CurvesLimits) -> Outcome:
     found = overfits(train, val, limits)
     if found is None:
         text = f"best {val.value[best]:.4g} at {where}"
-        text += f", {share(rise)} above it at the end" if rise > 0 else ", the last of all"
+        last = f"{val.value[-1]:.4g} at the end"
+        text += ", the last of all" if best == len(val) - 1 else f", {last}"
         return Outcome.ok(text, Evidence(at(r, val, best), float(val.value[best])))
     return Outcome.warn(
         f"{val.name} is best at {where} with {val.value[best]:.4g} and {share(rise)} above that at the end, while {train.name} "
