@@ -16,6 +16,7 @@ from trainlab.diagnostics.comparison.noise import level, window
 from trainlab.diagnostics.comparison.result import student
 from trainlab.diagnostics.comparison.settings import flat, group, kind_of, varied
 from trainlab.errors import NotApplicable, UsageError
+from trainlab.subjects.runlog.log import RunLogs
 from trainlab.subjects.runlog.opening import open_logs
 
 from .comparison_logs import curve, healthy, run, series
@@ -182,6 +183,8 @@ class TestMetric:
             probe("runs/")
         with pytest.raises(NotApplicable, match="needs two runs"):
             probe(healthy(1))
+        with pytest.raises(NotApplicable, match=r"here is 1; notes\.txt holds no log"):
+            probe(RunLogs(healthy(1), ("notes.txt holds no log",)))
         with pytest.raises(NotApplicable, match="0 of 2 runs tell a loss"):
             probe({each: run(each, series("lr", [1, 2])) for each in "ab"})
 

@@ -201,6 +201,16 @@ class TestOverfitting:
         both = FALL + 2 * np.maximum(0, SHARE - 0.4)
         assert judged("CRV009", {"loss": both, "val_loss": both}).level is Level.OK
 
+    def test_the_best_of_some_noisy_values_is_lucky(self):
+        epochs = np.arange(60.0)
+        fired = 0
+        for seed in range(40):
+            noise = np.random.default_rng(seed).normal(0, 0.02, 60)
+            held = 0.3 + 1.1 * np.exp(-epochs / 12) + noise
+            found = judged("CRV009", {"loss": np.exp(-epochs / 20), "val_loss": held}, step=epochs)
+            fired += found.level is not Level.OK
+        assert fired == 0
+
     def test_no_validation_cannot_be_told(self):
         assert "learns by heart cannot be told" in judged("CRV009", {"loss": FALL}).text
 
@@ -249,6 +259,10 @@ class TestRate:
         assert found.level is Level.WARN
         assert text in found.text
 
+    def test_always_zero_is_a_failure(self):
+        found = self.told(np.zeros(401))
+        assert (found.level, found.text) == (Level.FAIL, "lr is 0 from the first point to the last")
+
     def test_warm_restarts_are_a_schedule(self):
         assert self.told(1e-3 * 0.5 * (1 + np.cos(np.pi * ((4 * SHARE) % 1)))).level is Level.OK
 
@@ -263,6 +277,11 @@ class TestParts:
             found = judged("CRV012", {**total, "lm_loss": value})
             assert found.level is Level.FAIL
             assert word in found.text
+
+    def test_heads_told_apart_by_a_number_are_parts_and_means_of_them_are_not(self):
+        dead = np.where(STEPS < 1000, 3.0, 0.0)
+        found = judged("CRV012", {"loss": FALL + 1, "loss_1": FALL, "loss_2": dead, "train/loss_2": dead})
+        assert found.text == "loss_2 is 0 after step 950, from 3"
 
     def test_a_penalty_may_fade_and_a_gan_may_do_as_it_likes(self):
         assert judged("CRV012", {"loss": FALL + 1, "loss_2": 2.54 * np.exp(-6 * SHARE)}).level is Level.OK
@@ -304,8 +323,13 @@ class TestPerplexity:
         return judged("CRV015", {"loss": self.LOSS, name: perplexity})
 
     def test_agrees_to_base_e_and_2_and_as_a_mean_of_exponentials(self):
-        for perplexity in (np.exp(self.LOSS), 2**self.LOSS, np.exp(self.LOSS + 0.35)):
-            assert self.told(perplexity).level is Level.OK
+        for perplexity, base in (
+            (np.exp(self.LOSS), "exp"),
+            (2**self.LOSS, "exp2"),
+            (np.exp(self.LOSS + 0.35), "exp"),
+        ):
+            found = self.told(perplexity)
+            assert (found.level, found.text) == (Level.OK, f"perplexity is {base}(loss)")
 
     def test_a_clamp_is_exactly_a_power_of_e(self):
         found = self.told(np.full(401, 4.852e8))

@@ -271,3 +271,18 @@ def test_dates_are_time_and_parameters_are_a_claim(tmp_path):
     assert log["loss"].time.tolist() == [0, 30]
     assert log.totals["params"] == 41e6
     assert list(log.series) == ["loss"]
+
+
+def test_the_number_of_steps_to_be_is_no_step(logged):
+    rows = [{"current_steps": i, "total_steps": 100, "loss": 1 / i} for i in range(10, 101, 10)]
+    log = logged("".join(json.dumps(row) + "\n" for row in rows), "trainer_log.jsonl")
+    assert log.loss.step.tolist() == list(range(10, 101, 10))
+    assert log.totals["total_steps"] == 100
+
+
+def test_settings_repeated_on_each_line_are_no_series(logged):
+    rows = [{"training_iteration": i, "loss": 1 / i, "config": {"lr": 5e-5}} for i in range(1, 9)]
+    log = logged("".join(json.dumps(row) + "\n" for row in rows), "result.json")
+    assert list(log.series) == ["loss"]
+    assert log.loss.step.tolist() == list(range(1, 9))
+    assert log.config["config/lr"] == 5e-5

@@ -141,6 +141,11 @@ class TestManyLogs:
         with pytest.raises(SubjectError, match="there is no log in"):
             tl.open_logs(tmp_path)
 
+    def test_a_mistyped_path_among_others(self, tmp_path):
+        (tmp_path / "lr1.log").write_text(LINES)
+        with pytest.raises(SubjectError, match=r"there is no .*lr2\.log"):
+            tl.open_logs([tmp_path / "lr1.log", tmp_path / "lr2.log"])
+
     def test_a_mistyped_run(self, tmp_path):
         (tmp_path / "lr1.log").write_text(LINES)
         with pytest.raises(UsageError, match="there is no run"):

@@ -215,10 +215,29 @@ class TestRuns:
         assert len(log.loss) == 9
         assert log.run_count == 1
 
-    def test_every_rank_writes_each_step(self, logged):
+    def test_lines_that_every_rank_writes_are_told_once(self, logged):
         log = logged("".join(f"step {i} loss {i}\n" for i in range(5) for _ in range(4)))
         assert log.run_count == 1
-        assert len(log.loss) == 20
+        assert len(log.loss) == 5
+        assert log.loss.line.tolist() == [1, 5, 9, 13, 17]
+        assert log.notes == ("15 lines repeat the step and the values of the line before: they are left out",)
+
+    @pytest.mark.parametrize(
+        "form", ["[rank{}]: step {} loss {}", "{}: step={} loss={}", "Rank {}, Iter {}, Loss: {}"]
+    )
+    def test_ranks_are_no_points(self, logged, form):
+        log = logged("".join(form.format(r, i, i + r / 10) + "\n" for i in range(9) for r in (2, 0, 3, 1)))
+        assert log.loss.value.tolist() == list(range(9))
+        assert log.loss.step.tolist() == list(range(9))
+        assert "4 processes write the same lines: those of rank 0 are taken" in log.notes
+
+    def test_equal_values_of_other_epochs_are_points(self, logged):
+        log = logged("".join(f"Epoch {i}\n  [100/100] loss 0.000\n" for i in range(9)))
+        assert len(log.loss) == 9
+
+    def test_a_rank_that_is_no_process_takes_nothing_away(self, logged):
+        log = logged("".join(f"step {i} loss {i} rank {5 + i % 2}\n" for i in range(9)))
+        assert len(log.loss) == 9
 
 
 class TestDamage:

@@ -99,7 +99,8 @@ def _check(logs: Mapping[str, RunLog], steps: Sequence[float], baseline: str, ta
             fix="trainlab.open_logs('runs/*.log') makes one",
         )
     if len(logs) < 2:
-        raise NotApplicable(f"a comparison needs two runs, and here is {len(logs) or 'none'}")
+        left = "".join(f"; {each}" for each in getattr(logs, "skipped", ()))
+        raise NotApplicable(f"a comparison needs two runs, and here is {len(logs) or 'none'}{left}")
     if baseline and baseline not in logs:
         raise UsageError(f"there is no run {baseline!r}", fix=did_you_mean(baseline, logs))
     if not 0 < tail <= 1:

@@ -26,7 +26,7 @@ Z = 6.0  # … and by so many robust standard deviations of the gaps
 RARE = 0.05  # of all gaps; long ones that are more frequent are no pauses
 # the time of one step, as words
 _STEP_TIME = re.compile(
-    r"^(train )?(time|dt|(step|iter|iteration|batch) (time|ms|dt)|time (per )?(step|iter|iteration|batch)|(elapsed )?time per iteration"
+    r"^(train )?(time|dt|ms|(step|iter|iteration|batch) (time|ms|dt)|time (per )?(step|iter|iteration|batch)|(elapsed )?time per iteration"
     r"|(ms|sec|s) (per )?(step|iter|it))( ms| s| sec| avg)?$"
 )
 _STEP_SPEED = re.compile(

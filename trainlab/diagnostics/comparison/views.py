@@ -72,7 +72,7 @@ def curves(
         raise NotApplicable(f"the logs tell no {along}")
     seconds, unit = _time_unit(x_all) if along == "time" else (1.0, along)
     axes = figure.add_subplot()
-    seen = []
+    seen, levels = [], []
     for run in reversed(r.order):
         mine = r.point_run == run
         x, y = x_all[mine] / seconds, r.point_value[mine]
@@ -97,12 +97,15 @@ def curves(
             )
         late = x >= np.nanmin(x) + 0.25 * (np.nanmax(x) - np.nanmin(x))
         seen.append(line[late & np.isfinite(line)])
+        if len(seen[-1]):  # of a run that blew up, where it began
+            levels.append(min(float(np.median(seen[-1])), float(line[np.isfinite(line)][0])))
     inside = np.concatenate(seen)
     dots = r.run_best[np.isfinite(r.run_best)]
     if not start and len(inside):
         low, high = min(inside.min(), dots.min(initial=np.inf)), max(inside.max(), dots.max(initial=-np.inf))
         if r.better == "lower" and len(dots):  # a run that blew up does not hide the others
-            high = min(high, dots.min() + 20 * max(float(np.median(inside)) - dots.min(), 1e-12))
+            usual = dots.min() + 20 * max(float(np.median(inside)) - dots.min(), 1e-12)
+            high = min(high, max(usual, max(levels) + 0.2 * abs(max(levels))))
         room = 0.05 * (high - low or abs(high) or 1)
         axes.set_ylim(max(low - room, low / 2) if logarithmic and low > 0 else low - room, high + room)
     if logarithmic and (inside > 0).all():

@@ -124,23 +124,31 @@ def _baseline(known: Mapping[str, float], pack: Pack, names: Sequence[str]) -> t
 
 def _parts(series: Sequence[Series], main: Series | None) -> list[str]:
     """What each training loss is beside the main one."""
-    parts = []
+    parts: list[str] = []
     for each in series:
         if each.role != "loss" or each is main or each.split in ("val", "test"):
             parts.append("")
         elif _LEVEL.search(each.name):
             parts.append("level")
-        elif main is not None and _same_loss(each.name, main.name):
+        elif any(_same_loss(each.name, other.name) for other in _told_before(each, series, main)):
             parts.append("")
         else:
             parts.append("component")
     return parts
 
 
+def _told_before(one: Series, series: Sequence[Series], main: Series | None) -> list[Series]:
+    """The main loss, and the training losses that have more points, or as many and stand before it."""
+    losses = [each for each in series if each.role == "loss" and each.split not in ("val", "test")]
+    place = losses.index(one)
+    more = [each for at, each in enumerate(losses) if (-len(each), at) < (-len(one), place)]
+    return more if main is None else [main, *more]
+
+
 def _same_loss(name: str, main: str) -> bool:
-    """Is it the main loss again, by the epoch or smoothed: ``train_loss_epoch`` beside ``train_loss_step``?"""
+    """Is it that loss again, by the epoch or smoothed: ``train_loss_epoch`` beside ``train_loss_step``?"""
     plain = [
-        re.sub(r"(?i)train(ing)?|epoch|step|avg|mean|smooth(ed)?|total|[^a-z]", "", each.lower())
+        re.sub(r" \(\d+\)|train(ing)?|epoch|step|avg|mean|smooth(ed)?|total|[^a-z0-9]", "", each.lower())
         for each in (name, main)
     ]
     return plain[0] == plain[1]

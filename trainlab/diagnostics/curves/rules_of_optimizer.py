@@ -91,7 +91,7 @@ def scheduled(r: CurvesResult, limits: CurvesLimits) -> Outcome:
     """What: the shape of the learning rate, and its faults.
 
     Shapes are constant, linear, cosine, trapezoid, exponential, inverse square root, steps and restarts.
-    Faults are a long warm-up, steps at a rate of zero, a shape laid out for another number of steps, a jump
+    Faults are a rate that is always zero, a long warm-up, steps at a rate of zero, a shape laid out for another number of steps, a jump
     up from the middle, and another peak than the config says.
 
     Why: a schedule laid out for another length, or begun anew after a resume, costs quality without any
@@ -100,6 +100,15 @@ def scheduled(r: CurvesResult, limits: CurvesLimits) -> Outcome:
     """
     limits = preset(r, limits)
     rate = r.rate
+    dead = [
+        each for each in r.having("learning_rate") if len(each.finite) >= 5 and not each.finite.value.any()
+    ]
+    if rate is None and dead:
+        return Outcome.fail(
+            f"{dead[0].name} is 0 from the first point to the last",
+            Evidence(at(r, dead[0], 0), 0.0, None, "learning rate"),
+            fix="the scheduler multiplies by 0 (an integer division, a warm-up of 0 steps), or the log reads another group",
+        )
     if rate is None:
         return Outcome.skip("the log has no learning rate that is above zero in 5 points")
     curve = r.curves[rate.name].finite

@@ -268,7 +268,7 @@ def perplexed(r: CurvesResult, limits: CurvesLimits) -> Outcome:
         pairs = _paired(r, curve)
         if not pairs:
             continue
-        off, name, i, expected = min(
+        off, name, i, expected, base = min(
             (_off(curve, log, other, base, limits) for other in pairs for base in (np.e, 2.0)),
             key=lambda each: each[0],
         )
@@ -284,7 +284,7 @@ def perplexed(r: CurvesResult, limits: CurvesLimits) -> Outcome:
                 fix=f"compute it from the mean cross-entropy of the same batches as {name}; smoothing, extra loss terms and other "
                 "averaging make it another number",
             )
-        said.append(f"{curve.name} agrees with {name}")
+        said.append(f"{curve.name} is {'exp' if base == np.e else 'exp2'}({name})")
     return Outcome.ok("; ".join(said)) if said else Outcome.skip("no loss stands beside the perplexity")
 
 
@@ -299,8 +299,8 @@ def _paired(r: CurvesResult, curve: Curve) -> list[Curve]:
 
 def _off(
     curve: Curve, log: np.ndarray, loss: Curve, base: float, limits: CurvesLimits
-) -> tuple[float, str, int, float]:
-    """The median distance in nats from what this loss would give; the loss, the point farthest off and what it should be."""
+) -> tuple[float, str, int, float, float]:
+    """The median distance in nats from what this loss would give; the loss, the point farthest off, what it should be, the base."""
     _, mine, theirs = np.intersect1d(curve.x, loss.x, return_indices=True)
     nats = loss.value[theirs] * np.log(base)
     gap = log[mine] - nats
@@ -309,4 +309,4 @@ def _off(
     if np.median(np.abs(gap)) <= limits.perplexity_error_max:
         away = np.abs(gap)
     worst = int(np.argmax(away))
-    return float(np.median(away)), loss.name, int(mine[worst]), float(np.exp(min(nats[worst], 700.0)))
+    return float(np.median(away)), loss.name, int(mine[worst]), float(np.exp(min(nats[worst], 700.0))), base

@@ -191,7 +191,8 @@ def overfits(train: Curve, val: Curve, limits: CurvesLimits) -> float | None:
     """By what share the training loss has fallen since validation was best; None where that does not rise."""
     best = int(np.argmin(val.value))
     rise, lowest = _rise(val, best), float(val.value[best])
-    if len(val) - best < 3 or rise <= limits.overfit_rise_max or rise * lowest <= 3 * noise(val.value):
+    luck = 1.5 + np.sqrt(2 * np.log(len(val)))  # the best of many noisy values is a lucky one
+    if len(val) - best < 3 or rise <= limits.overfit_rise_max or rise * lowest <= luck * noise(val.value):
         return None
     column = "x" if train.unit == val.unit else "epoch"
     axis, point = getattr(train, column), getattr(val, column)[best]

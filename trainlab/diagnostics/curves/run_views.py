@@ -112,7 +112,7 @@ def lines(r: CurvesResult, figure: Figure | SubFigure) -> None:
             axes.barh(places[which], part[which], color=colour, label=label, height=0.7)
     room = max(18, int(figure.bbox.width / figure.dpi * 7.5) - 6)
     names = [
-        text if len(text) <= min(WIDE, room) else f"{text[: min(WIDE, room) - 1]}…"
+        text or "(empty)" if len(text) <= min(WIDE, room) else f"{text[: min(WIDE, room) - 1]}…"
         for text in r.template_text[:count]
     ]
     axes.set_yticks(places, names, fontfamily="DejaVu Sans Mono", fontsize=7.5)

@@ -74,11 +74,17 @@ def end_level(value: np.ndarray) -> float:
 
 
 def noise(value: np.ndarray) -> float:
-    """The robust standard deviation of a curve about its running median; exact values have 0."""
+    """The robust standard deviation of a curve about its running median, or about the mean of both neighbours.
+
+    The larger of the two: a median of 3 or 5 points follows their noise, and neighbours may be alike. Exact values have
+    about 0.
+    """
     if len(value) < 5:
         return 0.0
-    away = value - smooth(value)
-    return float(GAUSS * np.median(np.abs(away - np.median(away))))
+    between = (value[1:-1] - (value[:-2] + value[2:]) / 2) / np.sqrt(1.5)
+    return max(
+        float(GAUSS * np.median(np.abs(away - np.median(away)))) for away in (value - smooth(value), between)
+    )
 
 
 class Flat(NamedTuple):

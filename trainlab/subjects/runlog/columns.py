@@ -101,11 +101,13 @@ def add_records(recording: Recording, records: Iterable[tuple[int, Mapping[str, 
         numbers, split = {}, ""
         for name, cell in flat(record):
             value = float(cell) if type(cell) is float else cell_moment(name, cell)
-            if value is not None:
+            if value is not None and not name.startswith(
+                "config/"
+            ):  # RLlib repeats its settings on each line
                 numbers[name] = value
             elif name in _SPLIT_KEYS and str(cell).lower() in SPLITS:
                 split = SPLITS[str(cell).lower()]
-            elif isinstance(cell, str | bool) and len(str(cell)) <= _TEXT:
+            elif isinstance(cell, str | int | float) and len(str(cell)) <= _TEXT:
                 recording.config.setdefault(name, cell)
         if numbers:
             clocks = ",".join(sorted(filter(_is_clock, numbers)))
@@ -151,8 +153,14 @@ def add_table(
     """Adds columns of one length; those that count steps, epochs or time become the rows' place."""
     steps = sorted(filter(_whole(columns, is_step), columns), key=_rank)
     epochs = list(filter(_whole(columns, is_epoch, whole=False), columns))
+    ends = {name for name in steps if words(_last(name)) == "total steps" and _constant(columns[name])}
+    for name in ends:  # LLaMA-Factory tells on each line how many there are to be
+        recording.totals["total_steps"] = float(columns[name].compressed()[0])
+    steps = [name for name in steps if name not in ends]
     times = [name for name in columns if _is_time(name) or _is_running_time(name, columns[name])]
-    values = {name: column for name, column in columns.items() if name not in {*steps, *epochs, *times}}
+    values = {
+        name: column for name, column in columns.items() if name not in {*steps, *ends, *epochs, *times}
+    }
     for name in [name for name in values if words(name) in _PARAMETERS]:
         recording.totals["params"] = float(values.pop(name).compressed()[-1])
     recording.add_rows(
@@ -164,6 +172,11 @@ def add_table(
         split=split,
         clock=clock,
     )
+
+
+def _constant(column: Cells) -> bool:
+    value = column.compressed()
+    return len(value) > 1 and bool((value == value[0]).all())
 
 
 def _last(name: str) -> str:

@@ -42,6 +42,10 @@ STEPS = [
     "num timesteps",
     "total timesteps",
     "timesteps",
+    "timesteps total",
+    "current steps",
+    "current step",
+    "training iteration",
     "total steps",
     "total env steps",
     "total env interacts",
@@ -76,7 +80,9 @@ _LOSS = re.compile(
     r"|trl|tel|logloss|rmse|mae|hinge|kld?|vlb|denoising|reconstruction|recon)\b|loss$|^loss|^l (?!r\b)\w+"
     r"|^(d|g|cycle|idt|rec|vgg|feat|kl|adv|gan|nce)( (a|b|real|fake|gan|l1|vgg|feat|y))+$|^(total|kd|lm|mlm|feat|feature|attn|attention|distill|distillation)$|^(errd|errg|lossd|lossg|d loss|g loss)$"
 )
-_GRADIENT = re.compile(r"\b(grad(ient)?s?( total)?( l?2?)? ?norms?|gnorm|gradnorm|grad l2|norm|total norm)\b")
+_GRADIENT = re.compile(
+    r"\b(grad(ient)?s?( total)?( l?2?)? ?norms?|gnorm|gradnorm|grad l2)\b|^(train )?(total )?norm$"
+)
 _RATE = re.compile(r"^lr$|\blr\b|learning rate|\blr[ -]?\d|^lr |learningrate")
 _PERPLEXITY = re.compile(r"\b(ppl|perplexity|perp)\b|ppl$|perplexity$")
 _THROUGHPUT = re.compile(

@@ -84,7 +84,7 @@ def open_logs(
         progress: As in `open_log`.
 
     Raises:
-        SubjectError: None of the files is a log.
+        SubjectError: None of the files is a log, or one that is named is not there.
     """
     regex = None if pattern is None else compiled(pattern)
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
@@ -148,8 +148,10 @@ def _is_log_name(name: str) -> bool:
 def _entries(path: Path) -> list[Path]:
     if path.is_dir():
         return logs_in(path)
-    if path.exists() or not set("*?[") & set(str(path)):
+    if path.exists():
         return [path]
+    if not set("*?[") & set(str(path)):
+        raise _missing(path)
     named = [Path(each) for each in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
     return [entry for each in named for entry in (logs_in(each) if each.is_dir() else [each])]
 
@@ -213,7 +215,7 @@ def _refuse_others(path: Path, head: bytes) -> None:
             f"{path} holds zeros only", seen=f"{size} bytes", fix="its writing was cut off; take a copy"
         )
     plain = head.replace(b"\0", b"")
-    strange = sum(byte < 9 or 13 < byte < 27 for byte in plain[:4096])
+    strange = sum(byte < 8 or 13 < byte < 27 for byte in plain[:4096])
     utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     known = any(format_.looks_like(path, head) for format_ in FORMATS)
     if strange > 0.05 * len(plain[:4096]) and not utf16 and not known:

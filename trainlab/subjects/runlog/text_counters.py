@@ -23,7 +23,7 @@ _STEPS = (
 )  # fmt: skip
 _EPOCHS = r"(?:train(?:ing)?[ _])?epochs?(?:[ _](?:num|idx|number))?|ep|num[ _]epochs?|round"
 # a counter is no setting (`max_steps`), no file (`step_10.pt`) and no speed (`ms/step`)
-_LEFT = r"(?<![\w./\\-])(?<!max )(?<!num )(?<!warmup )(?<!every )(?<!per )(?<!total )(?<!save )(?<!nan )(?<!skipped )(?<!all )"
+_LEFT = r"(?<![\w./\\-])(?<!max )(?<!num )(?<!warmup )(?<!every )(?<!per )(?<!total )(?<!save )(?<!nan )(?<!skipped )(?<!all )(?<!fps )"
 _RIGHT = r"(?![\w]*\.(?:pt|pth|ckpt|bin|safetensors|json|txt|npz|h5|png|jpg|onnx|keras)\b)(?!\s*(?:minutes|hours|s\b|sec))"
 _EPOCH = re.compile(
     rf"{_LEFT}(?P<name>{_EPOCHS})(?:\((?:train|val|test)\))?{_SIGN}(?P<at>{NUM})(?![\d.:]*\d){_OF}{_RIGHT}",
@@ -54,10 +54,12 @@ _PLAIN = [
     re.compile(rf"^\s*\[\s*(?P<epoch>\d+)\s*,\s*(?P<at>{NUM})\]"),  # [1,  2000] loss: 2.173
     re.compile(rf"^\s*\[\s*(?P<epoch>\d+)(?:/(?P<epochs>\d+))?\]\s*\[\s*(?P<at>{NUM})\s*/\s*(?P<of>{NUM})\s*\]"),  # [0/5][50/1583]
     re.compile(r"(?<!\d)(?P<epoch>\d+)epoch:\w+:\d+-(?P<at>\d+)batch"),  # ESPnet
-    re.compile(r"^\s*\[(?P<at>\d+)\]\s"),  # XGBoost: [0]	train-rmse:0.5
+    re.compile(r"(?:^|\])\s*\[\s*(?P<at>\d+)\]\s"),  # XGBoost: [0]	train-rmse:0.5; absl: train.py:300] [50] loss=1.2
     re.compile(r"^\s*\[?\s*(?P<at>\d+)\s*/\s*(?P<of>\d+)\s*\](?=\s)"),  # [ 20/500] loss
+    re.compile(rf"^\s*(?P<at>{NUM})\s*/\s*(?P<of>{NUM}),(?=\s*[A-Za-z])"),  # MONAI: 1/32, train_loss: 0.9
     re.compile(r"^\s*(?P<at>\d+):\s"),  # CatBoost: 0:	learn: 0.69
     re.compile(rf"^(?:s|i|it|step|iter)[:=](?P<at>{NUM})(?=[ ,])"),
+    re.compile(r"^\[(?P<at>\d+) \| "),  # GPT-2 in TensorFlow: [20 | 31.50] loss=2.1
     re.compile(r"^#(?P<at>\d+)\s"),
 ]  # fmt: skip
 _WENET = re.compile(r"\b(?:TRAIN|CV) Batch (?P<epoch>\d+)/(?P<at>\d+)(?= )")

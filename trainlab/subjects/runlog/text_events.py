@@ -17,7 +17,7 @@ _KINDS = {
         rb"|\bmax_(?:epochs|steps)=\d+`? reached"
     ),
     "early_stop": re.compile(rb"(?i)\bearly[ _-]?stop(?:ping|ped)?\b(?! ?(?:patience|:|=|counter))|\bstopping early\b"),
-    "resume": re.compile(rb"(?i)\bresum(?:ed|ing)\b|\brestor(?:ed|ing) (?:from|checkpoint|states)|\bload(?:ed|ing) (?:model )?checkpoint\b"),
+    "resume": re.compile(rb"(?i)\bresum(?:ed|ing)\b|\brestor(?:ed|ing) (?:from|checkpoint|states)|\bload(?:ed|ing) (?:model )?checkpoint\b(?! shards)"),
     "killed": re.compile(rb"SIGTERM|SIGKILL|CANCELLED AT|DUE TO TIME LIMIT|\bKilled\b|KeyboardInterrupt|Segmentation fault"),
     "error": re.compile(rb"^[\w.\[\] :]{0,40}(?:Error|Exception)\b|\bERROR\b|No space left on device|Disk quota exceeded|NCCL (?:error|WARN)"),
     "saved": re.compile(rb"(?i)\b(?:sav(?:ed|ing)|wrote|written)\b.{0,80}(?:checkpoint|model|weights|state|\.pth?\b|\.ckpt|\.safetensors)"),

@@ -21,16 +21,18 @@ _CODE = re.compile(
     r"|\bself\.\w|\bargs\.\w|[^=!<>]==[^=]|\+=|-=|\*\*|\)\s*:\s*$|\blambda\b|:\s*(?:int|float|str|bool)\s*=|\w\(\)|f['\"].*\{|\{\w+(?::[.\d]*[a-z])?\}.*['\"]\)?$"
     r"|^\s*\w+ = .*(?:\w\(|#)|^\s*[+]+ "
 )
-_UNITS = r"(?:ms|us|µs|s|sec|secs|seconds|min|mins|h|hrs|%|pct|x|it/s|s/it|iter/s|tok/s|tokens/s|samples/s|img/s|imgs/s|GB|MB|KB|GiB|MiB|G|M|K|k|B|BPC|BPB|bits|nats|dB|TFLOPs?|TFLOP/s|T)"
+_UNITS = r"(?:ms|us|µs|s|sec|secs|seconds|/s/gpu|min|mins|h|hrs|%|pct|x|it/s|s/it|iter/s|tok/s|tokens/s|samples/s|img/s|imgs/s|GB|MB|KB|GiB|MiB|G|M|K|k|B|BPC|BPB|bits|nats|dB|TFLOPs?|TFLOP/s|T)"
 _UNIT = re.compile(rf"\s?{_UNITS}(?![A-Za-z0-9])")
 _AFTER = re.compile(rf"^\s*{_UNITS}(?![\w])")
 _SIGNED = re.compile(
-    r"\s*(?:\(\s*\w{1,8}\s*\)\s*)?[\"']?\s*[:=]+>?\s*(?:tensor\(|np\.float\d+\(|array\(|\[|\(|\"|')*\s*[$~]?$"
+    r"\s*(?:\(\s*\w{1,8}\s*\)\s*)?[\"']?\s*[:=]+>?\s*(?:(?:tf\.)?[Tt]ensor\(|np\.float\d+\(|(?:Device)?[Aa]rray\(|\[|\(|\"|')*\s*[$~]?$"
 )
 _DELIMITER = re.compile(
     r"[,;|{}()\[\]\t:=<>•→!?]|\s[-–—*]+\s|\s{2,}|(?<!\w)[\"']|[\"'](?!\w)|" + BREAK + "|\x01"
 )
 _SPACED = re.compile(r"([A-Za-z_][\w@./%-]*)\s+(?:tensor\()?$")
+# a number with no name in a field of its own, as llm.c prints: | 210.1 ms | 58.3% MFU | 120518 tok/s
+_NAMELESS = re.compile(r"\s?(ms|(?:tok|tokens|samples|imgs?|it|steps)/s)\s*(?:\||$)")
 _PLACE = re.compile(
     r"\.(?:py|cc|cpp|cu|h|c|go|rs|so|sh)$|^\d[0-9A-Fa-f]{0,3}$|^[\w.-]+\.(?:com|org|net|edu|local)$|^\W*$"
 )
@@ -43,12 +45,22 @@ _QUALIFIERS = {"train", "training", "val", "valid", "validation", "test", "eval"
                "learning", "grad", "gradient", "cross", "smoothed", "final", "global", "policy", "value", "top", "held-out", "heldout"}  # fmt: skip
 # where in the code a line was written, not what it says
 _SOURCE = re.compile(
-    r"\([\w.]+:\d+\)|(?<=\| )[\w.]+:[\w<>.]+:\d+|\[[\w./-]+:\d+(?::\w+)?(?:, rank=\d+)?\]|[\w/.-]+\.(?:py|cc|cpp|cu|go|h|rs):\d+"
+    r"\([\w.]+:\d+\)|(?<=\x02 )[\w.]+:\d+(?=\])|(?<=\| )[\w.]+:[\w<>.]+:\d+|\[[\w./-]+:\d+(?::\w+)?(?:, rank=\d+)?\]|[\w/.-]+\.(?:py|cc|cpp|cu|go|h|rs):\d+"
 )
 _WORD = re.compile(r"[A-Za-z]{2,}")
+# a setting that is no number; more than so many on a line are a dump, whatever numbers stand among them
+_SETTING = re.compile(r"[A-Za-z_]\w*=[\"']?(?!nan|inf|tensor|[Aa]rray)[A-Za-z/]", re.IGNORECASE)
+SETTINGS = 3
+# Namespace(lr=1.0, gamma=0.7, seed=1, ...; and how many epochs there are to be, where no epoch is told
+_ARGUMENTS = re.compile(r"\b[A-Za-z]\w*\((?:\s*\w+=[^=,]+,){3}")
+_RECORD = re.compile(r"\b(?:global_step|step|epoch|iter|iteration|loss)=[-+.\d]")
+_EPOCHS = re.compile(r"epochs(?:[\"']\s*:|[\"']?\s*=)\s*\d+\b(?!\s*/)")
+# [rank3]: step 1; Rank 3, Iter 1; srun -l: 3: step 1
+_RANK = re.compile(r"(?i:\brank)[ _:=]{0,2}(?P<named>\d+)\b|^\s*(?P<first>\d+): ")
+_PART = re.compile(r"\[(train|valid|val|dev|test|eval)\]")  # ESPnet: [train] loss=0.3, [valid] loss=0.4
 PROSE = 14  # words besides the names: more are prose that speaks of numbers
 _DROPPED = re.compile(
-    r"^(?:eta\w*|remaining|time left|v num|gpu|cuda|device|rank|local rank|world size|pid|port|seed|line|version|v|torch|python|id|node|worker|host|exit code"
+    r"^(?:eta\w*|remaining|time left|v num|gpu|cuda|device|rank ?\d*|local rank|world size|pid|port|seed|line|version|v|torch|python|id|node ?\d*|worker|host|exit code"
     r"|signal|percent|progress|date|at|size mb|job|http\w*|status|errno|code|shape|exitcode|num workers|timeout|max mem|mem)$"
 )
 
@@ -81,6 +93,7 @@ class Parsed:
         unit: What the elapsed number is to be multiplied by to get seconds.
         split: ``train``, ``val``, ``test`` or "".
         fixed: Numbers that are part of names: where they differ, the names do.
+        rank: The index of the number of the process that wrote the line, or -1.
     """
 
     numbers: int
@@ -91,6 +104,7 @@ class Parsed:
     unit: float = 1.0
     split: str = ""
     fixed: tuple[int, ...] = ()
+    rank: int = -1
 
     @property
     def known(self) -> bool:
@@ -99,8 +113,8 @@ class Parsed:
 
 
 def worth_parsing(line: bytes) -> bool:
-    """Could the line say anything? Long lines of text without a number do not."""
-    return len(line) < 20_000 and _WORTH.search(line) is not None
+    """Could the line say anything? Long lines of text without a number do not; W&B's summary says it again."""
+    return len(line) < 20_000 and not line.startswith(b"wandb:") and _WORTH.search(line) is not None
 
 
 def parse(raw: bytes) -> Parsed | None:
@@ -111,7 +125,7 @@ def parse(raw: bytes) -> Parsed | None:
     spans = [each.span() for each in NUMBER.finditer(raw)]
     index = {start: at for at, (start, _) in enumerate(spans)}
     index |= {start + 1: at for at, (start, _) in enumerate(spans) if line[start] in "+-"}
-    if not spans or _CODE.search(line):
+    if not spans or _CODE.search(line) or _is_dump(line):
         return None
     moment, stamp = moments(line, index)
     text = line[: stamp[0]] + BREAK * (stamp[1] - stamp[0]) + line[stamp[1] :]
@@ -149,8 +163,19 @@ def parse(raw: bytes) -> Parsed | None:
     named = sum(len(value.name.split()) for value in values)
     if (not values and not counted) or len(_WORD.findall(line)) - named > PROSE + 2 * len(values):
         return None
-    return Parsed(
-        len(spans), tuple(values), counted, moment, elapsed, unit, split, tuple(sorted(reader.used_names))
+    fixed = tuple(sorted(reader.used_names))
+    rank = _RANK.search(line)
+    wrote = index.get(rank.start(rank.lastgroup or 0), -1) if rank else -1
+    rank_at = -1 if wrote == counted.step else wrote  # CatBoost begins with its step
+    return Parsed(len(spans), tuple(values), counted, moment, elapsed, unit, split, fixed, rank_at)
+
+
+def _is_dump(line: str) -> bool:
+    """Is it a dump of settings, and no record of training?"""
+    return (
+        len(_SETTING.findall(line)) > SETTINGS
+        or (_ARGUMENTS.search(line) is not None and not _RECORD.search(line))
+        or (_EPOCHS.search(line) is not None and not re.search(r"(?<![A-Za-z_])epoch\b", line))
     )
 
 
@@ -188,6 +213,8 @@ class _Reader:
         self.found: list[tuple[Value, bool]] = []
         self.first_name = len(text)
         self.used_names: set[int] = set()
+        parts = [(each.end(), each[1]) for each in _PART.finditer(text)]
+        self.parts = parts if len({part for _, part in parts}) > 1 else []
 
     def read(self, *, spoken: bool) -> None:
         end = 0
@@ -201,6 +228,8 @@ class _Reader:
                 of = self._share(at, stop) if role_of(name) == "metric" and known(name) else -1
                 if _names_a_quantity(name):
                     self._keep(name, at, of, (end, start))
+            elif spoken and gap.rstrip().endswith("|") and (unit := _NAMELESS.match(after)):
+                self.found.append((Value(unit[1], at), unit[1] == "ms"))
             end = self.spans[of][1] if of >= 0 else stop
         if not self.found:
             self._read_backwards()
@@ -210,6 +239,10 @@ class _Reader:
         before, after = self.text[slice(*gap)].rstrip(" :="), self.text[self.spans[at][1] :]
         millis = re.match(r"\s?ms\b", after) or re.search(r"\(ms\)|_ms$|ms$", before)
         clean = re.sub(r"^[^\w(]+", "", name.encode("latin-1").decode("utf-8", "replace"))
+        if millis and role_of(clean) == "loss":  # CatBoost's total: 110ms
+            clean += " (ms)"
+        part = [part for place, part in self.parts if place <= self.spans[at][0]]
+        clean = f"{part[-1]}/{clean}" if part else clean
         again = sum(value.name.split(" (")[0] == clean for value, _ in self.found)
         clean = f"{clean} ({again + 1})" if again else clean
         self.found.append((Value(clean, at, of), bool(millis)))

@@ -14,7 +14,8 @@ __all__ = ["DURATION", "NUMBER", "QUICK", "Moment", "durations", "moments", "to_
 
 # what is deleted from a line to get its skeleton (`text_scan`) may stand nowhere but in numbers
 NUMBER = re.compile(
-    rb"(?<![\d.,:\[(])\d{1,3}(?:,\d{3})+(?!\d|[,.:]\d)"
+    rb"(?:(?<=[:=])|(?<=[:=] ))[-+]?(?:\d+,(?:\d+[eE][-+]?\d+|\d(?=\s?%)|\d\d(?!\d)|\d{4,})|0,\d{2,})(?![\d.,:\])]|\w)"  # 2,0872
+    rb"|(?<![\d.,:\[(])\d{1,3}(?:,\d{3})+(?!\d|[,.:]\d)"
     rb"|[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
     rb"|(?<![A-Za-z0-9_])[-+]?(?:nan|NaN|NAN|[Ii]nf|INF|Infinity)(?![A-Za-z0-9_])"
 )
@@ -40,12 +41,17 @@ DURATION = re.compile(
 
 
 def to_floats(tokens: Sequence[bytes]) -> Floats:
-    """The values of number tokens; thousands may be set apart by commas."""
+    """The values of number tokens; a comma may set thousands apart, or stand for the decimal point."""
     joined = np.array(tokens)
     try:
         return joined.astype(np.float64)
     except ValueError:
-        return np.array([token.replace(b",", b"") for token in tokens]).astype(np.float64)
+        return np.array([_plain(token) for token in tokens]).astype(np.float64)
+
+
+def _plain(token: bytes) -> bytes:
+    thousands = re.fullmatch(rb"[1-9]\d{0,2}(?:,\d{3})+", token)
+    return token.replace(b",", b"" if thousands else b".")
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ __all__ = ["Cell", "Cells", "cell", "row"]
 
 _NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+|nan|inf)"
 _CELL = re.compile(
-    rf"^\s*[|│]\s*(?P<name>[^|│]*[A-Za-z][^|│]*?)\s*[|│]\s*(?P<value>{_NUMBER})\s*[%s]?\s*[|│]\s*$",
+    rf"^\s*[|]\s*(?P<name>[^|]*[A-Za-z][^|]*?)\s*[|]\s*(?P<value>{_NUMBER})\s*[%s]?\s*[|]\s*$",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(rf"^\s*(?P<name>[A-Za-z][\w/@.()-]*(?: [\w/@.()-]+)*)\s{{2,}}(?P<value>{_NUMBER})\s*$")
-_SECTION = re.compile(r"^\s*[|│]\s*(?P<name>[\w -]+)/\s*[|│]\s*[|│]\s*$")
+_SECTION = re.compile(r"^\s*[|]\s*(?P<name>[\w -]+)/\s*[|]\s*[|]\s*$")
+_RULES = re.compile("│|┃|║".encode())
 _STEPS = (
     "global step",
     "total timesteps",
@@ -51,6 +52,7 @@ class Cell:
 
 def cell(raw: bytes) -> Cell | None:
     """The quantity that a table's row tells, the title of a section, or None."""
+    raw = _ruled(raw)
     line = raw.decode("latin-1")
     section = _SECTION.match(line)
     if section:
@@ -168,18 +170,21 @@ def row(raw: bytes, above: list[bytes]) -> Parsed | None:
         raw: The row.
         above: The lines above it, the nearest first.
     """
+    raw = _ruled(raw)
     line = raw.decode("latin-1")
     spans = [each.span() for each in NUMBER.finditer(raw)]
-    if len(spans) < 2 or len(line) > 1000 or not re.match(r"[\s|│]*(?:all\s|[-+]?[\d.])", line):
+    if len(spans) < 2 or len(line) > 1000 or not re.match(r"[\s|]*(?:all\s|[-+]?[\d.])", line):
         return None
     for each in above:
-        header = re.sub(r":?\s*\d+%\|.*", "", each.decode("latin-1"))
-        if re.search(r"[A-Za-z]", header) and not re.match(r"[\s|│]*[-+]?[\d.]", header):
+        header = re.sub(r":?\s*\d+%\|.*", "", _ruled(each).decode("latin-1"))
+        if re.search(r"[A-Za-z]", header) and not re.match(r"[\s|]*[-+]?[\d.]", header):
             break
     else:
         return None
-    for cut in (r"\s*[|│]\s*|\s{2,}|\t", r"\s*[|│,]\s*|\s+"):
+    for cut in (r"\s*\|\s*|\s{2,}|\t", r"\s*[|,]\s*|\s+"):
         titles, cells = [title for title, _ in _fields(header, cut)], _fields(line, cut)
+        if titles[:1] == ["#"] and len(titles) == len(cells) + 1:  # a header in a comment, as NumPy writes it
+            titles = titles[1:]
         if cells and _is_header(titles) and 0 <= len(cells) - len(titles) <= 1 + ("%" in line) * 30:
             found = _by_column(titles, cells, spans, line)
             beside = parse(raw)
@@ -188,6 +193,11 @@ def row(raw: bytes, above: list[bytes]) -> Parsed | None:
                 found.counters.step, found.counters.total, found.counters.clock = bar.step, bar.total, "bar"
             return found
     return None
+
+
+def _ruled(raw: bytes) -> bytes:
+    """A row whose columns are set apart by ``|``, whatever lines they were drawn with."""
+    return _RULES.sub(b"|", raw)
 
 
 def _fields(line: str, cut: str) -> list[tuple[str, int]]:

@@ -21,6 +21,7 @@ CHUNK = 2**22
 MANY = 50_000  # skeletons; those that come after and say nothing are not told apart
 # digits and what stands in numbers; the bytes of the blocks that bars are drawn with
 _DELETED = b"0123456789.+-" + bytes([0xE2, 0x96]) + bytes(range(0x88, 0x90))
+_BACK = re.compile(rb"\x08+")
 _NEW_LINE = bytes.maketrans(b"\r", b"\n")
 _ANSI = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9])")
 
@@ -101,6 +102,8 @@ class Scan:
             raw = raw.replace(b"\0", b"")
         if b"\x1b" in raw:
             raw = _ANSI.sub(b"", raw)
+        if b"\b" in raw:  # as Keras draws its bars anew
+            raw = _BACK.sub(b"\r", raw)
         if b"\r" in raw:
             raw = raw.replace(b"\r\n", b"\n")
         if not raw.endswith((b"\n", b"\r")):

@@ -16,6 +16,11 @@ from trainlab.subjects.runlog.text_numbers import Moment, to_floats
 __all__ = ["Store"]
 
 NAN = float("nan")
+ALL_TELL = 0.9  # share of lines whose step the first process tells too, from which on its lines are enough
+OFTEN = 10  # lines
+TWICE = (
+    0.4  # share of lines that tell the same again, from which on lines are taken to be written more than once
+)
 
 
 @dataclass
@@ -27,7 +32,7 @@ class _Family:
         split: As the lines say.
         clock: What the lines count their steps by.
         bar: They are progress bars.
-        parts: For each batch of lines: place, line, step, epoch, total, epochs, elapsed, date, then the values.
+        parts: For each batch of lines: place, line, step, epoch, total, epochs, elapsed, date, rank, then the values.
     """
 
     names: tuple[str, ...]
@@ -37,7 +42,7 @@ class _Family:
     parts: list[list[Floats]] = field(default_factory=list)
 
     def table(self) -> Floats:
-        """``(8 + quantity, row)`` float64, see ``parts``, in the order of the file."""
+        """``(9 + quantity, row)`` float64, see ``parts``, in the order of the file."""
         joined = np.concatenate([np.stack(part) for part in self.parts], axis=1)
         self.parts = [list(joined)]  # the numbers of a long log are held once
         if (np.diff(joined[0]) > 0).all():
@@ -81,7 +86,9 @@ class Store:
             clock = f"{split.replace('train', '')} {counted.clock}"
             family = self.families[key] = _Family(names, parsed.split, clock, counted.bar)
         counters = [np.abs(told(at)) for at in (counted.step, counted.epoch, counted.total, counted.epochs)]
-        family.parts.append([place.astype(float), line.astype(float), *counters, elapsed, date, *values])
+        family.parts.append(
+            [place.astype(float), line.astype(float), *counters, elapsed, date, told(parsed.rank), *values]
+        )
 
     def fill(self, recording: Recording, *, program: int = 0) -> None:
         """Gives the recording what belongs to the training.
@@ -97,6 +104,12 @@ class Store:
         chosen = [each for each in named if _belongs(*each, first, program)]
         if not chosen:
             return
+        often = {
+            table.shape[1] for _, table in chosen if np.isfinite(table[2:4]).any() or table.shape[1] > OFTEN
+        }
+        chosen = [
+            each for each in named if any(each is one for one in chosen) or _beside(each[1], often, first)
+        ]
         has_elapsed = any(np.isfinite(table[6]).any() for family, table in chosen if not family.bar)
         has_date = any(np.isfinite(table[7]).any() for _, table in chosen)
         lacking = not np.isfinite(max(chosen, key=lambda each: each[1].shape[1])[1][2]).all()
@@ -111,7 +124,7 @@ class Store:
                 if np.isfinite(rows[5]).any():
                     recording.totals["total_epochs"] = float(np.nanmax(rows[5]))
                 recording.add_rows(
-                    dict(zip(family.names, rows[8:], strict=True)),
+                    dict(zip(family.names, rows[9:], strict=True)),
                     line=rows[1].astype(np.int64), step=rows[2], time=time, total=rows[4],
                     epoch=_passes(rows[2], rows[4]) if family.bar and not epochs_told else rows[3],
                     split=split, clock=f"{split if split != family.split else ''}{family.clock}",
@@ -145,8 +158,8 @@ class Store:
 def _loops(family: _Family, table: Floats, recording: Recording) -> list[tuple[str, Floats]]:
     """The loops that lines of one form show, each with its split: bars may differ in their length alone."""
     if not family.bar:
-        return [(family.split, table)]
-    again = (np.diff(table[1:3]) == 0).all(axis=0) & (np.diff(table[8:]) == 0).all(axis=0)
+        return [(family.split, _once(table, recording))]
+    again = (np.diff(table[1:3]) == 0).all(axis=0) & (np.diff(table[9:]) == 0).all(axis=0)
     table = table[:, np.concatenate([[True], ~again])]  # a bar is drawn more than once
     begins = np.concatenate([[True], np.diff(table[4]) != 0])
     totals, turns = np.unique(table[4][begins], return_counts=True)
@@ -159,6 +172,27 @@ def _loops(family: _Family, table: Floats, recording: Recording) -> list[tuple[s
     return [("", table[:, table[4] == long]), ("val", table[:, table[4] == short])]
 
 
+def _once(table: Floats, recording: Recording) -> Floats:
+    """Each line once: of those that every process writes, the first process's; of equal ones, the first."""
+    ranks = np.unique(table[8][np.isfinite(table[8])])
+    count = table[2] if np.isfinite(table[2]).any() else table[3]
+    first = table[8] == ranks[0] if len(ranks) > 1 else np.zeros(table.shape[1], bool)
+    if first.any() and np.isin(count, count[first]).mean() > ALL_TELL:
+        note = f"{len(ranks)} processes write the same lines: those of rank {ranks[0]:g} are taken"
+        table = table[:, first]
+    else:  # two handlers of one logger, or processes that do not tell their rank
+        before, after = table[9:, :-1], table[9:, 1:]
+        same = (before == after) | (np.isnan(before) & np.isnan(after))
+        again = (np.diff(table[:3], axis=1)[[0, 2]] == [[1], [0]]).all(axis=0) & same.all(axis=0)
+        if not len(again) or again.mean() < TWICE:
+            return table
+        note = f"{again.sum():,} lines repeat the step and the values of the line before: they are left out"
+        table = table[:, np.concatenate([[True], ~again])]
+    if note not in recording.notes:
+        recording.notes.append(note)
+    return table
+
+
 def _passes(step: Floats, total: Floats) -> Floats:
     """Which pass over the data a bar shows: another one begins where a bar that was full starts again."""
     falls = np.flatnonzero(np.diff(step) < 0)
@@ -168,6 +202,13 @@ def _passes(step: Floats, total: Floats) -> Floats:
     begins = np.zeros(len(step))
     begins[falls + 1] = 1
     return np.cumsum(begins) + 1
+
+
+def _beside(table: Floats, often: set[int], first: float) -> bool:
+    """Does a quantity that no name tells move, and stand in the log as often as one that belongs to it?"""
+    size, values = table.shape[1], table[9:]
+    near = any(abs(size - each) <= 1 for each in often)
+    return size > OFTEN and near and table[0, -1] > first and bool((values != values[:, :1]).any())
 
 
 def _belongs(family: _Family, table: Floats, first: float, program: int) -> bool:
@@ -186,7 +227,7 @@ def _belongs(family: _Family, table: Floats, first: float, program: int) -> bool
         return any_known or size >= 3
     if not any_known or table[1, -1] <= program:
         return False
-    values = table[8:]
+    values = table[9:]
     moves = bool((values != values[:, :1]).any() or not np.isfinite(values).all())
     telling = any(
         role in ("loss", "perplexity") or (role == "metric" and known(name))
