@@ -31,6 +31,9 @@ bench: .venv/test.done  ## the long studies, beside the peers; prints their tabl
 	$(PY) -m benchmarks.runlog_formats
 	$(PY) -m benchmarks.curves_study
 	$(PY) -m benchmarks.comparison_study
+	$(PY) -m benchmarks.timesteps_study
+	$(PY) -m benchmarks.timesteps_cost
+	$(PY) -m benchmarks.rollout_study
 
 lab: .venv/lab.done  ## JupyterLab on the pages
 	.venv/bin/jupyter lab notebooks

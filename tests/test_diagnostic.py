@@ -10,6 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+import trainlab as tl
 from trainlab.diagnostic import Examination
 from trainlab.errors import SubjectError, UsageError
 from trainlab.figure import Picture
@@ -164,3 +165,11 @@ def test_limits_under_a_misspelt_name_in_the_recipe_are_told(spread, subjects):
         UsageError, match=r"trainlab.toml has limits for 'spraed'\n  try:  did you mean 'spread'\?"
     ):
         spread.examine(opened)
+
+
+def test_what_a_room_makes_public_is_reached_through_its_record():
+    from trainlab.diagnostics.timesteps.recorder import Recorder
+
+    assert tl.timesteps.Recorder is Recorder
+    with pytest.raises(AttributeError, match="timesteps has no 'Recoder'"):
+        tl.timesteps.Recoder  # noqa: B018

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from trainlab.diagnostics.curves import diagnostic as curves
     from trainlab.diagnostics.dtypes import diagnostic as dtypes
     from trainlab.diagnostics.resume import diagnostic as resume
+    from trainlab.diagnostics.rollout import diagnostic as rollout
+    from trainlab.diagnostics.timesteps import diagnostic as timesteps
     from trainlab.diagnostics.variation import diagnostic as variation
     from trainlab.diagnostics.weights import diagnostic as weights
     from trainlab.errors import NotApplicable, TrainlabError

@@ -7,7 +7,7 @@ import difflib
 import functools
 import inspect
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from trainlab.errors import NotApplicable, UsageError, did_you_mean
 from trainlab.figure import Picture, house_style, message
-from trainlab.finding import Finding, Findings, Level, Rule
+from trainlab.finding import Finding, Findings, Level, Rule, limits_of
 from trainlab.markup import Html, badge, block, paragraph, table
 from trainlab.result import Result
 from trainlab.subjects import SUBJECT_NAMES, Subjects, checkpoints_in, resolve
@@ -145,7 +145,7 @@ class Diagnostic(Generic[P, R, L]):
         """
         if not isinstance(result, self.result):
             raise UsageError(f"{self.name} judges what its own probe returns", seen=type(result).__name__)
-        chosen = self._limits(limits)
+        chosen = limits_of(self.limits, self.name, limits)
         return Findings(tuple(rule(result, chosen) for rule in self.rules))
 
     def resolve(self, **given: Any) -> Subjects:
@@ -180,7 +180,7 @@ class Diagnostic(Generic[P, R, L]):
         subjects, settings = self._sorted(subjects, given)
         recipe = self._recipe_limits(subjects)
         chosen = {**recipe, **(limits or {})}
-        self._limits(chosen)  # a mistyped limit is told before the probe runs, not after
+        limits_of(self.limits, self.name, chosen)  # a mistyped limit is told before the probe runs, not after
         result: R | None = None
         try:
             result = self.probe(**subjects, **settings)  # type: ignore[call-arg]
@@ -290,17 +290,12 @@ class Diagnostic(Generic[P, R, L]):
                 raise UsageError(f"{recipe.path} has limits for {name!r}", fix=f"did you mean {self.name!r}?")
         return recipe.limits.get(self.name, {})
 
-    def _limits(self, limits: Mapping[str, object]) -> L:
-        known = {f.name: f.default for f in dataclasses.fields(self.limits)}  # type: ignore[arg-type]
-        for name, value in limits.items():
-            if name not in known:
-                raise UsageError(f"{self.name} has no limit {name!r}", fix=did_you_mean(name, known))
-            if isinstance(known[name], (int, float)) and (
-                isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)
-            ):
-                text = f"limit {name!r} of {self.name} is a number"
-                raise UsageError(text, seen=repr(value), fix=f"e.g. {name}={known[name]}")
-        return self.limits(**limits)
+    def __getattr__(self, name: str) -> Any:
+        """What else a room makes public: ``tl.timesteps.Recorder``."""
+        room = sys.modules.get(f"trainlab.diagnostics.{self.__dict__.get('name')}")
+        if name in getattr(room, "__all__", ()):
+            return getattr(room, name)
+        raise AttributeError(f"{self.__dict__.get('name', 'a diagnostic')} has no {name!r}")
 
     def __repr__(self) -> str:
         rules = "\n".join(f"  {rule.code}  {rule.title}" for rule in self.rules)

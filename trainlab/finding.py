@@ -25,10 +25,11 @@ from trainlab.markup import Html, badge, block, number, table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Evidence", "Finding", "Findings", "Level", "Outcome", "Rule", "rule"]
+__all__ = ["Evidence", "Finding", "Findings", "Level", "Outcome", "Rule", "limits_of", "rule"]
 
 R_contra = TypeVar("R_contra", contravariant=True)
 L_contra = TypeVar("L_contra", contravariant=True)
+L = TypeVar("L")
 
 
 class Level(StrEnum):
@@ -269,3 +270,21 @@ def _heads(doc: str) -> dict[str, str]:
 
 def _strict(value: float | str | None) -> float | str | None:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def limits_of(kind: type[L], room: str, given: Mapping[str, object]) -> L:
+    """A room's limits with some of them changed by name.
+
+    Raises:
+        UsageError: There is no such limit, or its value is no number where one is due.
+    """
+    known = {field.name: field.default for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{room} has no limit {name!r}", fix=did_you_mean(name, known))
+        if isinstance(known[name], (int, float)) and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)
+        ):
+            text = f"limit {name!r} of {room} is a number"
+            raise UsageError(text, seen=repr(value), fix=f"e.g. {name}={known[name]}")
+    return kind(**given)

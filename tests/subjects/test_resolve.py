@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -205,3 +207,16 @@ def test_the_log_beside_a_checkpoint_or_above_it(project):
     (project / "runs" / "b").mkdir()  # what lies below a folder above is another run's
     (project / "runs" / "train.log").rename(project / "runs" / "b" / "train.log")
     assert "a log is needed" in fails(reads, ckpt=project / "runs" / "a" / "step_4.pt")
+
+
+def test_a_folder_of_checkpoints_for_a_probe_that_compares_them(project):
+    def compares(ckpt, ckpts=None):
+        return ckpt, ckpts
+
+    (project / "run").mkdir()
+    for step in (1, 2, 3):
+        torch.save({"model": {"w": torch.ones(2)}, "iter": step}, project / "run" / f"step_{step}.pt")
+    found = resolve(compares, {"ckpt": project / "run"})
+    assert found["ckpt"].path.name == "step_3.pt"
+    assert [path.name for path in map(Path, found["ckpts"])] == ["step_1.pt", "step_2.pt", "step_3.pt"]
+    assert "ckpts" not in resolve(compares, {"ckpt": project / "run" / "step_2.pt"})

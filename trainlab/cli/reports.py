@@ -91,7 +91,7 @@ def demo(folder: Path) -> None:
     checkpoints = [str(path) for path in train(folder)]
     reports = folder / "reports"
     rows = [*_many("variation", checkpoints, {}, reports, html=True)]
-    others = {"weights": checkpoints[0], "resume": checkpoints[0], "audit": str(folder)}
+    others = dict.fromkeys(("weights", "resume", "timesteps"), checkpoints[0]) | {"audit": str(folder)}
     others["dtypes"] = str(distil(folder / "distillation"))
     others |= {"curves": str(folder / "healthy" / "train.log"), "comparison": str(folder / "*" / "train.log")}
     for page, subject in others.items():

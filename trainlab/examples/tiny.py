@@ -56,7 +56,8 @@ def sick(kind: str) -> TinySubjects:
     """A sick twin of the healthy model, and the same batch.
 
     Args:
-        kind: What is wrong with it, one of `KINDS`; told in `trainlab.examples.digits.twins`.
+        kind: What is wrong with it, one of `KINDS`, told in `trainlab.examples.digits.twins`, or of `SLIPS`, told in
+            `trainlab.examples.digits.slips`.
 
     Raises:
         UsageError: There is no such kind.

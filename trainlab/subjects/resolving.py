@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainlab.errors import SubjectError, UsageError, did_you_mean
 from trainlab.markup import block, paragraph
-from trainlab.subjects.checkpoint import Checkpoint, open_checkpoint
+from trainlab.subjects.checkpoint import Checkpoint, checkpoints_in, open_checkpoint
 from trainlab.subjects.recipe import Recipe, find_recipe
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ def resolve(
         made = {name: value for name, value in example().items() if name in asked}
         made |= {name: None for name in asked if name == "fresh" and name not in made}
         return Subjects(made, dict.fromkeys(made, "the built-in example"), example=True)
+    if "ckpt" in present and {"ckpt", "ckpts"} <= asked.keys():
+        named = present["ckpt"]
+        several = named if isinstance(named, list | tuple) else checkpoints_in(named)
+        if several:  # the last one stands for them: its config builds the model
+            present = {"ckpts": several, **present, "ckpt": several[-1]}
     opener = _Opener(present, trust, device)
     opened: dict[str, Any] = {}
     origin: dict[str, str] = {}

@@ -8,7 +8,8 @@ from trainlab.examples.digits.config import Config
 from trainlab.examples.digits.data import one_batch
 from trainlab.examples.digits.demo import demo
 from trainlab.examples.digits.model import DigitDynamics, build
+from trainlab.examples.digits.slips import SLIPS
 from trainlab.examples.digits.training import train
 from trainlab.examples.digits.twins import TWINS
 
-__all__ = ["TWINS", "Config", "DigitDynamics", "build", "demo", "one_batch", "train"]
+__all__ = ["SLIPS", "TWINS", "Config", "DigitDynamics", "build", "demo", "one_batch", "train"]

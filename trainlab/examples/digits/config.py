@@ -41,7 +41,7 @@ class Config:
     autocast: bool = False  # bfloat16 forward; off, since CPUs run a model this small slower in it
     save_every: int = 400  # steps between checkpoints
     seed: int = 0
-    twin: str | None = None  # a planted fault, a key of twins.TWINS; None is healthy
+    twin: str | None = None  # a fault, a key of twins.TWINS or slips.SLIPS; None is healthy
 
     @classmethod
     def of(cls, given: Mapping[str, object] | None = None) -> Config:

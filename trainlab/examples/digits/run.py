@@ -16,7 +16,8 @@ from trainlab.errors import TrainlabError
 from trainlab.examples.digits.config import Config
 from trainlab.examples.digits.data import draw
 from trainlab.examples.digits.model import DigitDynamics
-from trainlab.examples.digits.twins import LATE, plant
+from trainlab.examples.digits.slips import slip
+from trainlab.examples.digits.twins import LATE, TWINS, plant
 
 __all__ = ["Run", "lr_share"]
 
@@ -54,7 +55,7 @@ class Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = DigitDynamics(config)
-        if config.twin is not None and config.twin not in LATE:
+        if config.twin is not None and config.twin in TWINS.keys() - LATE:
             plant(model, config.twin)
         optimizer = AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         scheduler = LambdaLR(optimizer, lambda step: lr_share(step, config))
@@ -71,7 +72,7 @@ class Run:
             TrainlabError: The loss is not finite.
         """
         config = self.config
-        batch = draw(glyphs, config.batch, config, self.rng)
+        batch = slip(draw(glyphs, config.batch, config, self.rng), config.twin)
         tau = batch["tau"]
         with torch.autocast("cpu", torch.bfloat16, enabled=config.autocast):
             predicted = self.model(batch["x"], tau)

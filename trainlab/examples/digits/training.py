@@ -45,7 +45,7 @@ def train(
         out_dir: The run's folder; it is made.
         steps: How many steps; the config's own where left out.
         seed: Of the model's init, the clips and the noise.
-        twin: A fault to plant, a key of `TWINS`; None trains the healthy model.
+        twin: A fault, a key of `TWINS` or `SLIPS`; None trains the healthy model.
         config: More settings by name, see `Config`.
 
     Returns:

@@ -14,6 +14,7 @@ from torch import nn
 
 from trainlab.errors import UsageError, did_you_mean
 from trainlab.examples.digits.model import DigitDynamics
+from trainlab.examples.digits.slips import SLIPS
 
 __all__ = ["LATE", "TWINS", "plant"]
 
@@ -63,13 +64,14 @@ def nan_weight(model: DigitDynamics) -> None:
 
 
 def check_twin(twin: str) -> None:
-    """Refuses a twin that there is not.
+    """Refuses a twin that there is not, planted here or by a slip.
 
     Raises:
         UsageError: There is no such twin.
     """
-    if twin not in TWINS:
-        raise UsageError("The digits example has no such twin", seen=twin, fix=did_you_mean(twin, TWINS))
+    known = {*TWINS, *SLIPS}
+    if twin not in known:
+        raise UsageError("The digits example has no such twin", seen=twin, fix=did_you_mean(twin, known))
 
 
 def freeze_at_zero(module: nn.Module) -> None:
