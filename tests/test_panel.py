@@ -458,17 +458,10 @@ def test_a_folder_as_ckpt_gives_a_chooser_among_its_files(tmp_path):
 # --- live
 
 
-def test_live_runs_again_by_itself_until_it_is_off():
+def test_live_runs_again_by_itself_until_it_is_off(make):
     runs = []
-    panel = Panel(
-        title="log",
-        question="Does it grow?",
-        run=lambda: runs.append(1) or {"pairs": len(runs), "train": False},
-        rerun={},
-        views=lambda _: [PanelView("line", "a line", line)],
-        findings=judged,
-        to_json=json.dumps,
-        every=0.05,
+    panel = make(
+        run=lambda: runs.append(1) or {"pairs": len(runs), "train": False}, rerun={}, start={}, every=0.05
     )
     assert panel._live.layout.display == "flex"
     panel._live.value = True
@@ -482,10 +475,9 @@ def test_live_runs_again_by_itself_until_it_is_off():
     assert panel.outcome["pairs"] == seen
     time.sleep(0.3)
     assert len(runs) == seen
-    panel.close()
 
 
-def test_live_stops_at_an_error_and_shows_it():
+def test_live_stops_at_an_error_and_shows_it(make):
     def run():
         if runs:
             raise SubjectError("the log is gone", seen="nothing", fix="start the run again")
@@ -493,20 +485,10 @@ def test_live_stops_at_an_error_and_shows_it():
         return {"pairs": 1, "train": False}
 
     runs = []
-    panel = Panel(
-        title="log",
-        question="?",
-        run=run,
-        rerun={},
-        views=lambda _: [],
-        findings=judged,
-        to_json=json.dumps,
-        every=0.05,
-    )
+    panel = make(run=run, rerun={}, start={}, every=0.05)
     panel._live.value = True
     assert panel._live.value is False
     assert "the log is gone" in panel._message.value
-    panel.close()
 
 
 def test_a_panel_on_a_followed_log_reads_what_was_appended(tmp_path):

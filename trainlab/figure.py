@@ -25,6 +25,7 @@ __all__ = [
     "SEQUENTIAL",
     "SHADE",
     "Picture",
+    "cut",
     "house_style",
     "message",
 ]
@@ -134,6 +135,12 @@ def house_style() -> Iterator[None]:
     """Draws in the house style inside, and leaves the user's own rcParams alone."""
     with mpl.rc_context(_STYLE):
         yield
+
+
+def cut(text: str, most: int) -> str:
+    """The text with its middle left out where it is long: both ends of a name tell where it is."""
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def message(figure: Figure | SubFigure, text: str) -> None:

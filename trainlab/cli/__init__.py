@@ -1,4 +1,4 @@
-"""The command `trainlab`: reports and checkpoints from a terminal; a verdict becomes an exit code here and nowhere else.
+"""The command `trainlab`: reports and checkpoints from a terminal; a verdict becomes an exit code here (`verdicts`) and nowhere else.
 
 0: ok, skip or warn. 1: fail, or warn under ``--strict``. 2: it could not run, or did not come to a good end.
 """

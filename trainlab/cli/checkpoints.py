@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from trainlab.cli.verdicts import STRICT, exit_code
 from trainlab.errors import SubjectError, UsageError
 
 __all__ = ["COMMANDS"]
@@ -193,7 +194,7 @@ Exit code: 0 ok, skip or warn; 1 fail (or warn with --strict); 2 could not run.
 @click.argument("path", nargs=-1, required=True)
 @click.option("--expect", "wanted", multiple=True, metavar="NAME=VALUE …", help="What should be there.")
 @click.option("--verify", "check", is_flag=True, help="Read every byte and compare the CRCs too.")
-@click.option("--strict", is_flag=True, help="A warning is a failure too.")
+@STRICT
 def audit(path: Sequence[str], wanted: Sequence[str], check: bool, strict: bool) -> None:
     """Tell whether the checkpoints in PATH are those that were meant, all of them, and whole."""
     from trainlab.diagnostics.audit import diagnostic as room
@@ -213,7 +214,7 @@ def audit(path: Sequence[str], wanted: Sequence[str], check: bool, strict: bool)
     for number, text in enumerate(result.hypothesis_text, 1):
         click.echo(f"\n{number}. {text}\n   {result.hypothesis_evidence[number - 1]}")
         click.echo(f"   next: {result.hypothesis_next[number - 1]}")
-    _leave(int(findings.verdict == "fail" or (strict and findings.verdict == "warn")))
+    _leave(exit_code([findings.verdict], strict=strict))
 
 
 def _expectations(words: Sequence[str]) -> dict[str, object]:

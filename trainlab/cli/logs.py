@@ -7,11 +7,9 @@ from pathlib import Path
 
 import click
 
-from trainlab.finding import Findings, Level
+from trainlab.cli.verdicts import STRICT, exit_code
 
 __all__ = ["COMMANDS"]
-
-STRICT = click.option("--strict", is_flag=True, help="A warning is a failure too.")
 
 
 @click.command(
@@ -40,7 +38,7 @@ def curves(file: Path, run: int, pack: str, pattern: str | None, strict: bool) -
     click.echo(log)
     findings = room.judge(room.probe(log, run=run, pack=pack))
     click.echo(f"\n{findings}")
-    _leave(findings, strict=strict)
+    click.get_current_context().exit(exit_code([findings.verdict], strict=strict))
 
 
 @click.command(
@@ -85,12 +83,7 @@ def compare(  # noqa: PLR0917 - click hands each by keyword
     click.echo(findings)
     if out is not None:
         click.echo("\n".join(map(str, result.write(out))))
-    _leave(findings, strict=strict)
-
-
-def _leave(findings: Findings, *, strict: bool) -> None:
-    failed = findings.verdict is Level.FAIL or (strict and findings.verdict is Level.WARN)
-    click.get_current_context().exit(int(failed))
+    click.get_current_context().exit(exit_code([findings.verdict], strict=strict))
 
 
 COMMANDS = (curves, compare)

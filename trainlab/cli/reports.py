@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainlab.cli.verdicts import STRICT, exit_code
 from trainlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ A page's parameters, with type and meaning: trainlab report PAGE --parameters
     "-o", "--out", type=click.Path(path_type=Path), help="The report's .ipynb; a folder for several."
 )
 @click.option("--html", is_flag=True, help="Also write one self-contained HTML file, readable offline.")
-@click.option("--strict", is_flag=True, help="A warning is a failure too.")
+@STRICT
 @click.option("--parameters", "describe", is_flag=True, help="List the page's parameters, and run nothing.")
 def report(  # noqa: PLR0917 - click hands each by keyword
     page: str,
@@ -74,7 +75,7 @@ def report(  # noqa: PLR0917 - click hands each by keyword
         rows = _many(page, subject, values, out, html=html)
     else:
         rows = [_one(page, {**values, name: subject[0]} if subject else values, out, html=html)]
-    click.get_current_context().exit(_exit_code(rows, strict=strict))
+    click.get_current_context().exit(exit_code((row.verdict for row in rows), strict=strict))
 
 
 @click.command()
@@ -143,13 +144,6 @@ def _describe(page: str) -> None:
 
     for parameter in parameters(page):
         click.echo(f"{parameter.name}: {parameter.type} = {parameter.default!r}\n    {parameter.comment}")
-
-
-def _exit_code(rows: Sequence[Row], *, strict: bool) -> int:
-    verdicts = {row.verdict for row in rows}
-    if "error" in verdicts:
-        return 2
-    return int("fail" in verdicts or (strict and "warn" in verdicts))
 
 
 COMMANDS = (report, demo)

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 
 from trainlab.diagnostics.comparison.result import ComparisonResult
 from trainlab.errors import UsageError, did_you_mean
-from trainlab.figure import ACCENT, INK, PALETTE, SECOND
+from trainlab.figure import ACCENT, INK, PALETTE, SECOND, cut
 
 __all__ = [
     "FAINT",
+    "NAME",
     "NOBODY",
-    "cut",
     "duration",
     "figures",
     "look",
@@ -55,12 +55,6 @@ def look(r: ComparisonResult, run: int, highlight: str = NOBODY) -> dict[str, An
     if run == r.reference:
         return {"color": PALETTE[-1], "lw": 1.6, "zorder": 4, "ls": "--"}
     return {"color": FAINT, "lw": 0.9, "zorder": 2, "ls": "-"}
-
-
-def cut(text: str, most: int = NAME) -> str:
-    """The text with its middle left out where it is long."""
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def figures(values: np.ndarray) -> int:

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from trainlab.diagnostics.comparison.drawing import cut, duration, figures, name_rows, number_of, write_beside
+from trainlab.diagnostics.comparison.drawing import duration, figures, name_rows, number_of, write_beside
 from trainlab.diagnostics.comparison.result import ComparisonResult
 from trainlab.errors import NotApplicable
-from trainlab.figure import ACCENT, INK, MUTED, SECOND, SEQUENTIAL
+from trainlab.figure import ACCENT, INK, MUTED, SECOND, SEQUENTIAL, cut
 
 __all__ = ["settings", "throughput", "throughput_knobs"]
 

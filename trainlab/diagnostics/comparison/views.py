@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 
 from trainlab.diagnostics.comparison.drawing import (
     FAINT,
+    NAME,
     NOBODY,
-    cut,
     figures,
     look,
     name_rows,
@@ -21,7 +21,7 @@ from trainlab.diagnostics.comparison.drawing import (
 from trainlab.diagnostics.comparison.limits import NOISE_Z
 from trainlab.diagnostics.comparison.result import ComparisonResult
 from trainlab.errors import NotApplicable, UsageError, did_you_mean
-from trainlab.figure import ACCENT, MUTED, PALETTE, SECOND
+from trainlab.figure import ACCENT, MUTED, PALETTE, SECOND, cut
 
 __all__ = ["best_last", "curves", "curves_knobs", "ranking"]
 
@@ -199,7 +199,7 @@ def ranking(
     more = len(r.group_name) - len(able) - sum(not np.isfinite(v) for v in r.group_value)
     notes = [f"not shown: {more} more"] if more else []
     notes += (
-        [f"no value: {', '.join(cut(r.run_name[i]) for i in lost[:2])}{' …' if len(lost) > 2 else ''}"]
+        [f"no value: {', '.join(cut(r.run_name[i], NAME) for i in lost[:2])}{' …' if len(lost) > 2 else ''}"]
         if lost
         else []
     )

@@ -13,7 +13,7 @@ from trainlab.diagnostic import Diagnostic, View
 from trainlab.diagnostics.dtypes.probe import probe
 from trainlab.diagnostics.dtypes.result import DtypesResult
 from trainlab.diagnostics.dtypes.rules import RULES, DtypesLimits
-from trainlab.diagnostics.dtypes.views import headroom, modules, modules_knobs, ribbon, ribbon_knobs, sites
+from trainlab.diagnostics.dtypes.views import headroom, modules, part_knobs, ribbon, sites
 from trainlab.examples.tiny import healthy
 
 __all__ = ["DtypesLimits", "DtypesResult", "diagnostic", "probe"]
@@ -27,8 +27,8 @@ diagnostic = Diagnostic(
     rules=RULES,
     views=(
         View("sites", "what raises without autocast, and the fix", sites, size=(8.4, 3.4)),
-        View("ribbon", "the run, op by op", ribbon, ribbon_knobs, size=(9.0, 4.0)),
-        View("modules", "dtypes and casts of each module", modules, modules_knobs, size=(8.0, 7.0)),
+        View("ribbon", "the run, op by op", ribbon, part_knobs, size=(9.0, 4.0)),
+        View("modules", "dtypes and casts of each module", modules, part_knobs, size=(8.0, 7.0)),
         View("headroom", "the range of float16", headroom, {"scaled": True}, size=(8.0, 4.4)),
     ),
     rerun={"autocast": ["cuda", "cpu", "off"], "dtype": ["bfloat16", "float16"], "train": False},

@@ -34,7 +34,7 @@ from torch._C import _dispatch_get_registrations_for_dispatch_key
 from trainlab.visit.ops import Op
 from trainlab.visit.tree import map_tensors
 
-__all__ = ["Cast", "Caster", "autocast_off", "dtype_name", "in_place"]
+__all__ = ["Cast", "Caster", "autocast_off", "dtype_name", "in_place", "no_autocast"]
 
 Named = tuple[str, Tensor]
 
@@ -88,6 +88,13 @@ def autocast_off(device: str) -> Iterator[None]:
     finally:
         if was:
             torch.set_autocast_enabled(device, True)
+
+
+@contextmanager
+def no_autocast() -> Iterator[None]:
+    """Outside autocast of either device, whatever is around; on leaving, `torch.autocast` may empty its cache."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
 
 
 class Caster:

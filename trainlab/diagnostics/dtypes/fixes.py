@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from trainlab.diagnostics.dtypes.casts import no_autocast
 from trainlab.diagnostics.dtypes.sites import DtypeSites, find_sites
 from trainlab.diagnostics.dtypes.sites_again import ERRORS, cast
 from trainlab.diagnostics.dtypes.sites_causes import Cause
@@ -55,8 +56,7 @@ def native_error(model: nn.Module, batch: object, *, train: bool = False) -> str
     """What a plain run outside autocast raises, to the letter; empty where it passes."""
     with (
         visit(model, train=train),
-        torch.autocast("cpu", enabled=False),
-        torch.autocast("cuda", enabled=False),
+        no_autocast(),
         ops(model),  # nothing is heard; but a rehearsal's mode around it would switch fused paths off
     ):
         try:

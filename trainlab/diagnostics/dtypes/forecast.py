@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainlab.diagnostics.dtypes.casts import no_autocast
 from trainlab.diagnostics.dtypes.rehearsal import cuda_policy, rehearse_cuda
 from trainlab.diagnostics.dtypes.sites_again import ERRORS
 from trainlab.visit import call, tensors, visit
@@ -221,7 +222,7 @@ class _Listener:
 
     def __call__(self, op: Op, run: Run) -> object:
         site, out = str(op.site), run()
-        with torch.no_grad(), _no_autocast():
+        with torch.no_grad(), no_autocast():
             taken = _dense((op.args, op.kwargs))
             written = _dense(op.args[0] if op.name == "setitem" else out)
             low = [each for each in written if each.dtype in (torch.float16, torch.bfloat16)]
@@ -263,7 +264,7 @@ class _Listener:
         )
         hooks = [each.register_hook(partial(self._hear, name, parameter=True)) for name, each in cast]  # type: ignore[no-untyped-call]
         try:
-            with _no_autocast():
+            with no_autocast():
                 loss.backward()  # type: ignore[no-untyped-call]
         except ERRORS as error:
             self.loss_error = str(error)
@@ -287,12 +288,6 @@ def _grad_kept(batch: object) -> Iterator[None]:
     finally:
         for each, grad in kept:
             each.grad = grad
-
-
-@contextmanager
-def _no_autocast() -> Iterator[None]:
-    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-        yield
 
 
 @cache

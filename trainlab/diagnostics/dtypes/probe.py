@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainlab.diagnostics.dtypes.casts import dtype_name
 from trainlab.diagnostics.dtypes.fixes import Mending, find_fix
 from trainlab.diagnostics.dtypes.forecast import Forecast, forecast, share_lost
 from trainlab.diagnostics.dtypes.rehearsal import DIFFERENCES, rehearse_cuda
@@ -71,7 +72,7 @@ def probe(
             "There is no such autocast", seen=autocast, fix=did_you_mean(str(autocast), AUTOCASTS)
         )
     if dtype not in LOW:
-        near = did_you_mean(_short(dtype), LOW)  # torch.float16 too is met here
+        near = did_you_mean(dtype_name(dtype), LOW)  # torch.float16 too is met here
         raise UsageError("Autocast has no such lower dtype", seen=dtype, fix=near)
     stage, whole = _Stage.of(autocast, device_of(model).type), batch
     on_meta = device_of(model).type == "meta"
@@ -101,7 +102,7 @@ def probe(
         dtype="" if stage.rules is None else dtype,
         evidence=stage.evidence,
         train=train,
-        reference=_short(sites.reference),
+        reference=dtype_name(sites.reference),
         without_evidence=sites.evidence,
         fallback=sites.fallback,
         error=error,
@@ -235,7 +236,7 @@ def _fixes(mending: Mending) -> dict[str, Any]:
     return {
         "fix_code": tuple(change.code for change in mending.changes),
         "fix_cause": tuple(f"{change.cause.kind} {_named(change.cause)}" for change in mending.changes),
-        "fix_dtype": tuple(_short(change.cause.dtype) for change in mending.changes),
+        "fix_dtype": tuple(dtype_name(change.cause.dtype) for change in mending.changes),
         "last_resort": mending.last_resort,
     }
 
@@ -298,7 +299,3 @@ def _known(traced: Trace, found: DtypeSites) -> dict[str, Any]:
         if dtypes and each.concerns(op, dtypes, autocast=autocast)
     }
     return {"rule_op": tuple(told), "rule_text": tuple(told.values())}
-
-
-def _short(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")

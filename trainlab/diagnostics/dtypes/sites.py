@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from trainlab.diagnostics.dtypes.casts import dtype_name, no_autocast
 from trainlab.diagnostics.dtypes.sites_again import ERRORS, LEVELS, again, cast, is_in_place, promoted
 from trainlab.diagnostics.dtypes.sites_causes import CASTS, Cause, Origins
 from trainlab.diagnostics.dtypes.sites_fake import FakeRun
@@ -109,7 +110,7 @@ def find_sites(
         SubjectError: The model is on the meta device and cannot be run fake.
         Exception: What the model raises by itself, dtypes aside.
     """
-    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+    with no_autocast():
         without_values = any(each.is_meta for each in model.parameters())
         if fake is None:
             fake = without_values or sum(each.numel() for each in model.parameters()) >= FAKE_FROM
@@ -217,7 +218,7 @@ class _Going:
         place = op.site
         site = DtypeSite(
             kind, op.module, op.name, place.file, place.line, place.function,
-            tuple(str(each.dtype).removeprefix("torch.") for each in given), error,
+            tuple(dtype_name(each.dtype) for each in given), error,
             tuple(sorted(self.origins.of(given), key=lambda cause: (cause.kind, cause.name))),
         )  # fmt: skip
         self.sites.setdefault((kind, op.module, op.name, site.place), site)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainlab.diagnostics.dtypes.casts import dtype_name
 from trainlab.visit import tensors
 
 __all__ = ["Held", "TensorRow", "floats", "held_tensors", "reference_dtype", "tensor_rows", "upwards"]
@@ -98,13 +99,13 @@ def tensor_rows(model: nn.Module, batch: object = None) -> tuple[TensorRow, ...]
             below.setdefault(path, []).append(each)
     rows = []
     for each in held:
-        dtype, notes = _short(each.tensor.dtype), []
+        dtype, notes = dtype_name(each.tensor.dtype), []
         meant = [path for path in upwards(each.owner) if _is_frozen_network(below[path])]
         different = each.tensor.dtype != reference
         if different and meant:
             notes.append(f"frozen, as all of {meant[-1]!r} is")
         elif different:
-            notes.append(f"the rest is {_short(reference)}")
+            notes.append(f"the rest is {dtype_name(reference)}")
         if each.tensor.dtype == torch.float16 and each.tensor.requires_grad:
             notes.append("GradScaler raises on it: Attempting to unscale FP16 gradients")
         rows.append(
@@ -124,10 +125,6 @@ def _is_frozen_network(held: list[Held]) -> bool:
         and len({each.tensor.dtype for each in held}) == 1
         and not any(each.tensor.requires_grad for each in held)
     )
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def upwards(path: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -16,10 +16,11 @@ from matplotlib.patches import Patch
 
 from trainlab.diagnostics.dtypes.forecast import LARGEST
 from trainlab.diagnostics.dtypes.result import DtypesResult, short_place
+from trainlab.diagnostics.dtypes.sites_tensors import upwards
 from trainlab.errors import NotApplicable
 from trainlab.figure import ACCENT, INK, MUTED, PALETTE, SECOND, SHADE
 
-__all__ = ["headroom", "modules", "modules_knobs", "ribbon", "ribbon_knobs", "sites"]
+__all__ = ["headroom", "modules", "part_knobs", "ribbon", "sites"]
 
 WHOLE = "all"
 COLOURS = {
@@ -42,7 +43,7 @@ LEVELS = 3  # of brackets
 LETTER = 0.075  # inches: width of a letter of the size that is used here
 
 
-def ribbon_knobs(r: DtypesResult) -> dict[str, object]:
+def part_knobs(r: DtypesResult) -> dict[str, object]:
     """A part of the model to zoom into."""
     return {"part": [WHOLE, *_parts(r)]}
 
@@ -108,11 +109,6 @@ def ribbon(r: DtypesResult, figure: Figure | SubFigure, *, part: str = WHOLE) ->
     figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
 
 
-def modules_knobs(r: DtypesResult) -> dict[str, object]:
-    """A part of the model to zoom into."""
-    return {"part": [WHOLE, *_parts(r)]}
-
-
 def modules(r: DtypesResult, figure: Figure | SubFigure, *, part: str = WHOLE) -> None:
     """Draws, for each module, how many of its ops give which dtype, and how many tensors were cast why.
 
@@ -129,7 +125,7 @@ def modules(r: DtypesResult, figure: Figure | SubFigure, *, part: str = WHOLE) -
     causes = [cause for cause in CAUSES if cause in r.cast_cause]
     gives = np.zeros((len(names), len(dtypes)), int)
     cast = np.zeros((len(names), len(causes)), int)
-    home = [next((row[up] for up in _upwards(name) if up in row), -1) for name in r.op_module]
+    home = [next((row[up] for up in [*upwards(name), ""] if up in row), -1) for name in r.op_module]
     for i, output in enumerate(r.op_output):
         if home[i] >= 0 and output in dtypes:
             gives[home[i], dtypes.index(output)] += 1
@@ -312,16 +308,8 @@ def _rows(names: Sequence[str]) -> list[str]:
 
 def _parts(r: DtypesResult) -> list[str]:
     """Modules with others in them, in the order of the run, not too many for a menu."""
-    parts = dict.fromkeys(up for name in r.op_module for up in [*_upwards(name)][1:-1])
+    parts = dict.fromkeys(up for name in r.op_module for up in [*upwards(name)][1:])
     return sorted(parts, key=lambda name: (name.count("."), list(parts).index(name)))[:60]
-
-
-def _upwards(name: str) -> Iterator[str]:
-    """A module's name, its parents' and the model's own, "" ."""
-    while name:
-        yield name
-        name = name.rpartition(".")[0]
-    yield ""
 
 
 def _head(name: str, depth: int) -> str:

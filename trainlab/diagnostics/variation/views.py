@@ -12,7 +12,7 @@ from trainlab.diagnostics.variation.result import VariationResult
 from trainlab.diagnostics.variation.rules import VariationLimits
 from trainlab.diagnostics.variation.tracing import trace
 from trainlab.errors import NotApplicable
-from trainlab.figure import ACCENT, INK, MUTED, PALETTE, SECOND, SEQUENTIAL, SHADE
+from trainlab.figure import ACCENT, INK, MUTED, PALETTE, SECOND, SEQUENTIAL, SHADE, cut
 
 __all__ = ["distances", "profile", "profile_knobs", "sources"]
 
@@ -90,7 +90,7 @@ def profile(
     axes.set_axisbelow(True)
     axes.set_xlabel("movement of the output  (0 constant, 1 unrelated; log scale)")
     more = f"; {left_out} of {left_out + len(shown)} calls not shown" if left_out else ""
-    axes.set_title(f"Swapping {_cut(swapped, 20)}{more}")
+    axes.set_title(f"Swapping {cut(swapped, 20)}{more}")
     _legend(figure, bool(np.isfinite(fresh).any()) and source is None)
 
 
@@ -117,7 +117,7 @@ def sources(r: VariationResult, figure: Figure | SubFigure, *, limit: float = LI
             axes.text(
                 low * 1.3,
                 place,
-                f"not swapped: {_cut(why, 60)}" if why else "not finite",
+                f"not swapped: {cut(why, 60)}" if why else "not finite",
                 va="center",
                 color=MUTED,
                 fontsize=8,
@@ -151,7 +151,7 @@ def sources(r: VariationResult, figure: Figure | SubFigure, *, limit: float = LI
     axes.set_xscale("log")
     axes.set_xlim(low, 2)
     axes.set_ylim(len(bars) - 0.4, -0.6)
-    axes.set_yticks(range(len(bars)), [_cut(label, NAME) for label, *_ in bars])
+    axes.set_yticks(range(len(bars)), [cut(label, NAME) for label, *_ in bars])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("movement of the output  (0 constant, 1 unrelated; log scale)")
     axes.set_title(f"Which input does {r.output_name} listen to?")
@@ -212,13 +212,7 @@ def _left_edge(values: np.ndarray) -> float:
 
 
 def _short(name: str, call: int) -> str:
-    return _cut(name, NAME - 3) + (f" #{call + 1}" if call else "")
-
-
-def _cut(text: str, most: int) -> str:
-    """The text with its middle left out where it is long: both ends of a module's name tell where it is."""
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+    return cut(name, NAME - 3) + (f" #{call + 1}" if call else "")
 
 
 def _legend(figure: Figure | SubFigure, fresh: bool) -> None:

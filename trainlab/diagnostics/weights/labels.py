@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from trainlab import figure
 from trainlab.diagnostics.weights.result import WeightsResult
 from trainlab.figure import SECOND
 
@@ -48,6 +49,4 @@ def fit(axes: Axes) -> int:
 
 def cut(text: str, most: int) -> str:
     """The text with its middle left out where it is long; of a name, ``.weight`` goes first."""
-    text = text.removesuffix(".weight") if len(text) > most else text
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+    return figure.cut(text.removesuffix(".weight") if len(text) > most else text, most)
