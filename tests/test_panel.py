@@ -505,3 +505,15 @@ def test_a_panel_on_a_followed_log_reads_what_was_appended(tmp_path):
     plain = tl.curves.panel(log=str(path))
     assert plain._live.layout.display == "none"
     plain.close()
+
+
+@pytest.mark.parametrize("room", list(tl.installed()))
+def test_the_panel_of_every_room_shows_every_view(room):
+    panel = tl.installed()[room].panel()
+    assert panel.error is None
+    for _, view in panel._chooser.options:
+        panel._chooser.value = view
+        assert panel.error is None, view
+        assert panel._png, view
+    assert len(panel._chooser.options) == len(tl.installed()[room].views)
+    panel.close()

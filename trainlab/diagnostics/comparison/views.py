@@ -38,7 +38,7 @@ def curves_knobs(r: ComparisonResult) -> dict[str, object]:
         for name in ("step", "epoch", "time")
         if name == r.unit or np.isfinite(getattr(r, f"point_{name}")).any()
     ]
-    return {"along": [r.unit, *(name for name in along if name != r.unit)], "highlight": [NOBODY, *r.run_name],
+    return {"along": {r.unit: "", **{name: name for name in along if name != r.unit}}, "highlight": [NOBODY, *r.run_name],
             "smooth": True, "start": False, "logarithmic": False}  # fmt: skip
 
 
