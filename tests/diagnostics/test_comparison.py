@@ -13,7 +13,6 @@ from benchmarks.comparison_study import study
 from trainlab.diagnostics.comparison import probe
 from trainlab.diagnostics.comparison.drawing import duration, figures, number_of
 from trainlab.diagnostics.comparison.noise import level, window
-from trainlab.diagnostics.comparison.result import student
 from trainlab.diagnostics.comparison.settings import flat, group, kind_of, varied
 from trainlab.errors import NotApplicable, UsageError
 from trainlab.subjects.runlog.log import RunLogs
@@ -262,13 +261,6 @@ class TestNoise:
         assert window(np.arange(0.0, 1001, 100), 1000, 0.1) == slice(6, 11)
         assert window(np.arange(0.0, 1001), 800, 0.1) == slice(720, 801)
         assert window(np.arange(3.0), 2, 0.1) == slice(0, 3)
-
-    def test_student(self):
-        assert [1.96 * student(n) for n in (1, 2, 4, 10)] == pytest.approx(
-            [12.706, 4.303, 2.776, 2.228], abs=0.002
-        )
-        assert student(13) == pytest.approx(2.160 / 1.96, abs=0.002)
-        assert np.isnan(student(0))
 
     def test_repeats_give_the_noise(self):
         finals = {"a0": 0.30, "a1": 0.32, "b0": 0.33, "b1": 0.31, "c0": 0.60, "c1": 0.62}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from trainlab.visit.batch import call, device_of, watch
 from trainlab.visit.keep import visit
 from trainlab.visit.target import TARGETS, forward_names, without_target
-from trainlab.visit.tree import map_tensors, tensors
+from trainlab.visit.tree import map_tensors, resolution, tensors
 
 __all__ = [
     "TARGETS",
@@ -18,6 +18,7 @@ __all__ = [
     "device_of",
     "forward_names",
     "map_tensors",
+    "resolution",
     "tensors",
     "visit",
     "watch",

@@ -7,10 +7,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["is_dataclass", "map_tensors", "parts", "tensors"]
+__all__ = ["is_dataclass", "map_tensors", "parts", "resolution", "tensors"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,11 @@ def map_tensors(tree: T, f: Callable[[str, Tensor], Tensor]) -> T:
     Lengths in a PackedSequence are passed over by both walks: they belong on the CPU.
     """
     return cast("T", _mapped(tree, f, ""))
+
+
+def resolution(dtype: torch.dtype) -> float:
+    """Distance from 1 to the next number of the dtype: the smallest relative step; 0 for whole numbers."""
+    return torch.finfo(dtype).eps if dtype.is_floating_point or dtype.is_complex else 0.0
 
 
 def _leaves(tree: object, path: str) -> Iterator[tuple[str, Tensor]]:

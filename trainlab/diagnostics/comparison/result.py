@@ -10,6 +10,7 @@ import numpy as np
 
 from trainlab.diagnostics.comparison.limits import NOISE_Z
 from trainlab.result import Result, column
+from trainlab.student import student
 
 __all__ = ["ComparisonResult"]
 
@@ -211,7 +212,7 @@ class ComparisonResult(Result, kind="comparison", schema=1):
 
     def widening(self, *groups: int) -> float:
         """How much wider the errors of these groups count for being told from few points or repeats."""
-        return student(float(min(self.group_freedom[group] for group in groups)))
+        return float(student(min(self.group_freedom[group] for group in groups)) / student(np.inf))
 
     def gap(self, better: int, worse: int) -> tuple[float, float]:
         """By how much one group's level is better than another's, and that over its standard error, cut for few points.
@@ -279,19 +280,6 @@ class ComparisonResult(Result, kind="comparison", schema=1):
         from trainlab.diagnostics.comparison.writing import write
 
         return write(self, folder)
-
-
-# 97.5 % points of Student's t over that of the normal distribution, for 1 to 12 degrees of freedom
-_STUDENT = (6.483, 2.195, 1.624, 1.417, 1.312, 1.248, 1.206, 1.177, 1.154, 1.137, 1.123, 1.112)
-
-
-def student(freedom: float) -> float:
-    """How much wider an error counts that was estimated with so few degrees of freedom; NaN under one."""
-    if not freedom >= 1:
-        return np.nan
-    if freedom >= len(_STUDENT):
-        return 1 + 1.32 / freedom
-    return float(np.interp(freedom, np.arange(1, len(_STUDENT) + 1), _STUDENT))
 
 
 def _letter(place: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from trainlab.diagnostics.comparison.limits import ComparisonLimits
-from trainlab.diagnostics.comparison.result import ComparisonResult, student
+from trainlab.diagnostics.comparison.result import ComparisonResult
 from trainlab.diagnostics.comparison.rules_of_order import alike, beyond_noise, same_step
 from trainlab.diagnostics.comparison.rules_of_settings import one_at_a_time
 from trainlab.finding import Evidence, Outcome, rule
 from trainlab.markup import number
+from trainlab.student import student
 
 __all__ = ["RULES"]
 
@@ -242,7 +243,7 @@ def unresumed(r: ComparisonResult, limits: ComparisonLimits) -> Outcome:
 def _luck(r: ComparisonResult, run: int) -> float:
     """How much better than their mean the best of a run's points is expected to be by noise alone."""
     noise, freedom = np.nan_to_num(r.run_tail_noise[run]), float(max(r.run_tail_points[run] - 2, 1))
-    return float(noise * student(freedom) * np.sqrt(2 * np.log(max(r.run_points[run], 2))))
+    return float(noise * student(freedom) / student(np.inf) * np.sqrt(2 * np.log(max(r.run_points[run], 2))))
 
 
 def _short(r: ComparisonResult, run: int, share: float, least: float) -> bool:

@@ -14,7 +14,6 @@ __all__ = [
     "log_ratio",
     "relative_to_median",
     "strata",
-    "student",
 ]
 
 
@@ -96,25 +95,6 @@ def log_ratio(other: np.ndarray, base: np.ndarray) -> tuple[float, float]:
     units = influence.size
     se = influence.std(ddof=1) / np.sqrt(units) if units > 1 else float("nan")
     return float(np.log(above / below).mean()), float(se)
-
-
-def student(units: np.ndarray | int) -> np.ndarray:
-    """How many standard errors a 95 % interval reaches either way, by Student's t with units − 1 degrees of freedom.
-
-    From 3 degrees on by Cornish and Fisher's expansion (1937), right to 0.5 %; NaN for fewer than two units.
-    """
-    v = np.asarray(units, np.float64) - 1
-    z = 1.959963984540054
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = z + sum(term / v ** (power + 1) for power, term in enumerate(terms))
-    found: np.ndarray = np.select([v < 1, v == 1, v == 2], [np.nan, 12.7062, 4.3027], t)
-    return found
 
 
 def strata(lengths: np.ndarray, most: int = 6) -> np.ndarray:

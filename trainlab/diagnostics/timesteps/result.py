@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainlab.diagnostics.timesteps.accumulating import student
 from trainlab.result import Result, column
+from trainlab.student import student
 
 __all__ = ["TimestepsResult"]
 
@@ -161,7 +161,7 @@ class TimestepsResult(Result, kind="timesteps", schema=1):
     def margin(self, mean: str) -> np.ndarray:
         """Half the 95 % interval of a mean, e.g. of ``level_mean``, by Student's t over clips."""
         se = getattr(self, mean.replace("_mean", "_se"))
-        reach: np.ndarray = student(np.maximum(self.level_units.max(), 1)) * se
+        reach: np.ndarray = student(self.level_units.max() - 1) * se
         return reach
 
     def trivial(self) -> np.ndarray:
@@ -196,7 +196,7 @@ class TimestepsResult(Result, kind="timesteps", schema=1):
         apart = self.unit_loss[second][:, here] - self.unit_loss[first][:, here]
         count = here.sum()
         reach = (
-            student(count) * apart.std(-1, ddof=1) / np.sqrt(count)
+            student(count - 1) * apart.std(-1, ddof=1) / np.sqrt(count)
             if count > 1
             else np.full(len(apart), np.nan)
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainlab.diagnostics.timesteps.accumulating import student
 from trainlab.diagnostics.timesteps.limits import TimestepsLimits
 from trainlab.diagnostics.timesteps.result import TimestepsResult
 from trainlab.diagnostics.timesteps.wording import failing
 from trainlab.finding import Evidence, Outcome, rule
+from trainlab.student import student
 
 __all__ = ["copies", "frame_stands_out", "later_frames"]
 
@@ -64,7 +64,7 @@ def frame_stands_out(r: TimestepsResult, limits: TimestepsLimits) -> Outcome:
     if not np.isfinite(relative).any():
         return Outcome.skip("no loss of a frame is finite and above 0")
     which, worst = np.unravel_index(int(np.nanargmax(relative)), relative.shape)
-    mean, margin = r.grid("frame_mean")[-1], r.grid("frame_se")[-1] * student(int(r.level_units.max()))
+    mean, margin = r.grid("frame_mean")[-1], r.grid("frame_se")[-1] * student(r.level_units.max() - 1)
     surely = relative * (
         1 - np.nan_to_num(margin / np.where(mean > 0, mean, np.nan))
     )  # of many positions, some are by chance

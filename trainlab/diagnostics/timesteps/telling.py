@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from trainlab.diagnostics.timesteps.accumulating import finite_mean, log_ratio, student
+from trainlab.diagnostics.timesteps.accumulating import finite_mean, log_ratio
 from trainlab.diagnostics.timesteps.objectives import Denoising, Task, Told
 from trainlab.diagnostics.timesteps.schedules import SCHEDULES, Schedule
 from trainlab.diagnostics.timesteps.sweep import Sweep, run
 from trainlab.diagnostics.timesteps.tables import per_unit
+from trainlab.student import student
 
 __all__ = ["alternatives", "otherwise"]
 
@@ -73,7 +74,7 @@ def otherwise(
             other = np.stack([losses(draw, some, told) for draw in range(count)])
             alike, instead = per_unit(base), per_unit(other)
             ratio, error = log_ratio(instead[inner], alike[inner])
-            reach = float(student(alike.shape[1])) * error
+            reach = float(student(alike.shape[1] - 1)) * error
             if ratio - reach > SURELY:
                 break
         with np.errstate(divide="ignore", invalid="ignore"):

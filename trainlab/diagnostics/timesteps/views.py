@@ -9,10 +9,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from trainlab.diagnostics.timesteps.accumulating import student
 from trainlab.diagnostics.timesteps.result import TimestepsResult
 from trainlab.errors import NotApplicable
 from trainlab.figure import ACCENT, INK, MUTED, SEQUENTIAL
+from trainlab.student import student
 
 __all__ = [
     "by_frame",
@@ -89,7 +89,7 @@ def by_level(
                     lw=1.3,
                     label=label,
                 )
-    units = student(_row(r, "level_units", -1, place))
+    units = student(_row(r, "level_units", -1, place) - 1)
     for number, (name, colour) in enumerate(
         zip(r.checkpoint_name, line_colours(len(r.checkpoint_name)), strict=True)
     ):
@@ -137,7 +137,7 @@ def by_frame(r: TimestepsResult, figure: Figure | SubFigure, *, level: str = ALL
     which = names.index(level) - 1 if level in names else -1
     frames = np.arange(r.frames)
     table = "frame" if which < 0 else "cell"
-    units = float(student(int(r.level_units.max())))
+    units = float(student(r.level_units.max() - 1))
 
     def column(name: str, number: int) -> np.ndarray:
         grid = r.grid(f"{table}_{name}")[number, place]

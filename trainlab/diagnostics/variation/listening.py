@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from trainlab.diagnostics.variation.movement import Movement, Sampler, compare, resolution
-from trainlab.visit import map_tensors, tensors, watch
+from trainlab.diagnostics.variation.movement import Movement, Sampler, compare
+from trainlab.visit import map_tensors, resolution, tensors, watch
 
 __all__ = ["KEPT", "Call", "Key", "Listener", "add", "rounding"]
 

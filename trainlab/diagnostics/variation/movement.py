@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["UNKNOWN", "Movement", "Sampler", "compare", "resolution"]
+__all__ = ["UNKNOWN", "Movement", "Sampler", "compare"]
 
 # Makes the typical movement of independent Gaussians 1: the mean of |cos θ − sin θ| over all θ is 2√2/π.
 GAUSSIAN = math.pi / (2 * math.sqrt(2))
@@ -51,11 +51,6 @@ def compare(a: Tensor, b: Tensor) -> Tensor:
     apart, energy = (a - b).abs(), a * a + b * b
     ratios = torch.where(energy > 0, apart / energy.sqrt(), 0)
     return torch.stack([apart.square().sum(), energy.sum(), ratios.sum(), finite.sum().to(a.dtype)])
-
-
-def resolution(dtype: torch.dtype) -> float:
-    """The smallest relative step of a floating dtype; 0 for others."""
-    return torch.finfo(dtype).eps if dtype.is_floating_point or dtype.is_complex else 0.0
 
 
 class Sampler:

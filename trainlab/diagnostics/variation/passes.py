@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from trainlab.diagnostics.variation.listening import KEPT, Listener, add, rounding
-from trainlab.diagnostics.variation.movement import Movement, Sampler, compare, resolution
+from trainlab.diagnostics.variation.movement import Movement, Sampler, compare
 from trainlab.diagnostics.variation.outputs import Output
 from trainlab.diagnostics.variation.sources import Reading, Source
 from trainlab.errors import SubjectError
 from trainlab.subjects.checkpoint import STEPS
-from trainlab.visit import call, tensors, visit
+from trainlab.visit import call, resolution, tensors, visit
 
 if TYPE_CHECKING:
     from trainlab.subjects import Checkpoint

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainlab.diagnostics.variation.movement import UNKNOWN, Movement, compare, resolution
+from trainlab.diagnostics.variation.movement import UNKNOWN, Movement, compare
 from trainlab.diagnostics.variation.outputs import (
     Range,
     along,
@@ -25,7 +25,7 @@ from trainlab.diagnostics.variation.passes import Passes, at_least, has_left_ini
 from trainlab.diagnostics.variation.result import VariationResult
 from trainlab.diagnostics.variation.sources import Reading, Source, read
 from trainlab.progress import track
-from trainlab.visit import call, tensors, visit, watch, without_target
+from trainlab.visit import call, resolution, tensors, visit, watch, without_target
 
 if TYPE_CHECKING:
     from trainlab.subjects import Checkpoint

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainlab.diagnostics.weights.names import resolution
 from trainlab.diagnostics.weights.result import BINS, LEVELS
+from trainlab.visit import resolution
 
 __all__ = ["Change", "Measure", "as_matrix", "blocks", "change", "dead", "listed", "measure", "same_bits"]
 

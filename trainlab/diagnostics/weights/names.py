@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import torch
 from torch import Tensor
 
-__all__ = ["bare", "group_of", "resolution", "role_of"]
+__all__ = ["bare", "group_of", "role_of"]
 
 BUFFERS = re.compile(
     r"(running_(mean|var)|num_batches_tracked|inv_freq|position_ids|masked_bias|freqs(_cis)?|.*mask|sin|cos"
@@ -40,8 +39,3 @@ def group_of(name: str, tensor: Tensor) -> str:
 def bare(name: str) -> str:
     """The name without what torch.compile, FSDP, DataParallel and recomputation put into it."""
     return WRAPPERS.sub("", name)
-
-
-def resolution(dtype: torch.dtype) -> float:
-    """Distance from 1 to the next number of the dtype; 0 for whole numbers."""
-    return torch.finfo(dtype).eps if dtype.is_floating_point or dtype.is_complex else 0.0
