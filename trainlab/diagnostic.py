@@ -359,14 +359,14 @@ class Examination:
         return pd.DataFrame() if self.result is None else self.result.frame(table)
 
     def to_dict(self) -> dict[str, Any]:
-        """Strict JSON values; `from_dict` gives the examination back."""
+        """Strict JSON values, of the result what a page stores; `from_dict` gives the examination back."""
         return {
             "diagnostic": self.diagnostic,
             "verdict": self.verdict.value,
             "example": self.example,
             "origin": dict(self.origin),
             "findings": self.findings.to_dict(),
-            "result": None if self.result is None else self.result.to_dict(),
+            "result": None if self.result is None else self.result.slim().to_dict(),
         }
 
     @classmethod

@@ -94,6 +94,13 @@ class Result:
         data = {field.name: _brief(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return {"kind": self.kind, "schema": self.schema, "brief": True, "data": data}
 
+    def slim(self) -> Self:
+        """The same without what is too large for a page: what a saved notebook stores.
+
+        Nothing is by default; a room that keeps tensors to draw from leaves them out here.
+        """
+        return self
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Rebuilds a result from what `to_dict` returned, today or years ago.
