@@ -6,6 +6,7 @@ import io
 
 import matplotlib as mpl
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from trainlab.errors import MissingExtraError, TrainlabError, did_you_mean
@@ -74,6 +75,11 @@ def test_message_takes_the_place_of_a_drawing():
     picture.add_subplot().plot([1, 2])
     message(picture, "nothing to draw")
     assert [text.get_text() for text in picture.axes[0].texts] == ["nothing to draw"]
+    assert picture.pixels == (720, 100)  # a strip, on a page that has more to show
+    own = Figure(figsize=(4, 3))
+    message(own, "a sentence that is longer than the figure of theirs is wide")
+    assert own.get_size_inches().tolist() == [4, 3]
+    assert "\n" in own.axes[0].texts[0].get_text()
 
 
 def test_a_table_aligns_escapes_and_counts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "cut",
     "house_style",
     "message",
+    "shorten",
 ]
 
 # Okabe and Ito's palette (2008): told apart with any common colour blindness.
@@ -143,9 +145,18 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
+def shorten(figure: Figure | SubFigure, height: float) -> None:
+    """Takes from a picture of ours the height, in inches, that there is nothing to fill with; nothing from a caller's."""
+    if isinstance(figure, Picture) and height < figure.get_figheight():
+        figure.set_size_inches(figure.get_figwidth(), height)
+
+
 def message(figure: Figure | SubFigure, text: str) -> None:
     """Writes why there is nothing to draw where the drawing would have been."""
+    letters = max(int(figure.bbox.width / figure.dpi * 11), 20)  # wrap=True reaches beyond the edge
+    lines = "\n".join(textwrap.fill(line, letters) for line in text.splitlines())
     figure.clear()
+    shorten(figure, max(1.0, 0.4 + 0.2 * len(lines.splitlines())))
     axes = figure.add_subplot()
     axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, wrap=True, transform=axes.transAxes)
+    axes.text(0.5, 0.5, lines, ha="center", va="center", color=MUTED, transform=axes.transAxes)

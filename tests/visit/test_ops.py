@@ -74,6 +74,8 @@ def names(forward, *batch):
         ("F.max_pool1d(x, 2)", ["max_pool1d"]),
         ("torch.ops.aten.mul.Tensor(x, x)", ["mul"]),
         ("torch.ops.aten.mul(x, x)", ["mul"]),
+        ("torch.ops.aten._softmax(x, -1, False)", ["softmax"]),
+        ("torch.ops.aten._softmax.default(x, -1, False)", ["softmax"]),
         ("[row for row in x]", ["unbind"]),
         ("Doubling.apply(x)", ["mul", "Doubling.apply"]),
         ("nn.Linear(2, 2).requires_grad_(False)(x)", ["empty", "empty", "uniform_", "uniform_", "linear"]),

@@ -112,8 +112,8 @@ def _ambient_kept() -> Iterator[None]:
 
 @contextmanager
 def compiler_off() -> Iterator[None]:
-    """Runs compiled modules eagerly; loads no compiler where none is loaded yet."""
-    if "torch._dynamo" not in sys.modules:
+    """Runs compiled modules eagerly; loads no compiler where none is loaded yet, or will be by flex attention."""
+    if sys.modules.keys().isdisjoint(("torch._dynamo", "torch.nn.attention.flex_attention")):
         yield
         return
     with torch.compiler.set_stance("force_eager"):

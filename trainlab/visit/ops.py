@@ -242,7 +242,9 @@ _VIEWS = frozenset(("T", "H", "mT", "mH", "real", "imag", "data"))  # the proper
 def _name(func: Any) -> str:
     """What a function is called; empty for one that is let pass."""
     if isinstance(func, OpOverload | OpOverloadPacket):
-        return str(func).removeprefix("aten.").removesuffix(f".{getattr(func, '_overloadname', '')}")
+        return (
+            str(func).removeprefix("aten.").removesuffix(f".{getattr(func, '_overloadname', '')}").lstrip("_")
+        )
     name = getattr(func, "__name__", type(func).__name__)
     if name == "__get__":
         owner = func.__self__.__name__
