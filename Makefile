@@ -34,6 +34,10 @@ bench: .venv/test.done  ## the long studies, beside the peers; prints their tabl
 	$(PY) -m benchmarks.timesteps_study
 	$(PY) -m benchmarks.timesteps_cost
 	$(PY) -m benchmarks.rollout_study
+	$(PY) -m benchmarks.attention_maps
+	$(PY) -m benchmarks.attention_cost
+	$(PY) -m benchmarks.attention_study
+	$(PY) -m benchmarks.attention_page
 
 lab: .venv/lab.done  ## JupyterLab on the pages
 	.venv/bin/jupyter lab notebooks

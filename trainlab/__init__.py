@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trainlab.catalogue import explain, installed
     from trainlab.diagnostic import Diagnostic, Examination, View
+    from trainlab.diagnostics.attention import diagnostic as attention
     from trainlab.diagnostics.audit import diagnostic as audit
     from trainlab.diagnostics.comparison import diagnostic as comparison
     from trainlab.diagnostics.curves import diagnostic as curves

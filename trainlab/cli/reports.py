@@ -89,9 +89,12 @@ def demo(folder: Path) -> None:
     from trainlab.examples.digits.distillation import distil
     from trainlab.report.page import subject_name
 
-    checkpoints = [str(path) for path in train(folder)]
+    *checkpoints, averaging = [str(path) for path in train(folder)]
     reports = folder / "reports"
     rows = [*_many("variation", checkpoints, {}, reports, html=True)]
+    for ckpt in (checkpoints[0], averaging):
+        out = reports / f"attention-{Path(ckpt).parent.name}.ipynb"
+        rows.append(_one("attention", {"ckpt": ckpt}, out, html=True))
     others = dict.fromkeys(("weights", "resume", "timesteps"), checkpoints[0]) | {"audit": str(folder)}
     others["dtypes"] = str(distil(folder / "distillation"))
     others |= {"curves": str(folder / "healthy" / "train.log"), "comparison": str(folder / "*" / "train.log")}

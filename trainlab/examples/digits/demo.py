@@ -8,6 +8,7 @@ from trainlab.examples.digits.training import train
 
 __all__ = ["demo"]
 
+SICK = ("dead_relu", "only_tau", "uniform_time_attention")
 SHORT = 120  # steps; a sick twin shows its fault early
 
 
@@ -15,7 +16,7 @@ def demo(out_dir: str | Path) -> tuple[Path, ...]:
     """Trains the demo's runs into folders of their own, or finds them there: under 2 minutes on 2 CPU cores.
 
     Args:
-        out_dir: Holds ``healthy``, ``dead_relu`` and ``only_tau`` afterwards.
+        out_dir: Holds ``healthy``, ``dead_relu``, ``only_tau`` and ``uniform_time_attention`` afterwards.
 
     Returns:
         The last checkpoint of each, the healthy one first.
@@ -24,5 +25,5 @@ def demo(out_dir: str | Path) -> tuple[Path, ...]:
         MissingExtraError: scikit-learn is not installed.
     """
     out = Path(out_dir)
-    sick = (train(out / twin, twin=twin, steps=SHORT) for twin in ("dead_relu", "only_tau"))
+    sick = (train(out / twin, twin=twin, steps=SHORT) for twin in SICK)
     return (train(out / "healthy"), *sick)
