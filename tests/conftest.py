@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from importlib.util import find_spec
 
 import numpy as np
@@ -22,7 +23,8 @@ if find_spec("torchvision") and "+cpu" in torch.__version__:
     operators = torch.library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):
         operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-torch.set_num_threads(1)  # test processes run side by side
+torch.set_num_threads(1)  # test processes run side by side,
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so do the kernels and commands that they start
 
 
 class SpreadResult(Result, kind="spread"):
